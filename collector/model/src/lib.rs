@@ -1,0 +1,17 @@
+//! The normalised span and the words every room shares.
+//!
+//! Owns: ids, time, raw and normalised spans, messaging semantics, a broker's facts, names of topics and nodes.
+//! Refuses to know: IO, clocks, async, SQL, HTTP. Everything here is data or a pure function.
+
+pub mod batch;
+pub mod broker;
+pub mod ids;
+pub mod names;
+pub mod raw;
+pub mod span;
+pub mod time;
+
+pub use batch::{Batch, BatchSpan, CommittedBlock};
+pub use ids::{SpanId, TraceId};
+pub use span::{Correlation, Messaging, Operation, ServiceKey, Span};
+pub use time::UnixNanos;

@@ -1,0 +1,282 @@
+//! Consumer lag.
+
+use crate::{Instant, Level, Window, wire};
+
+wire! {
+    /// State of a partition or group, worst first.
+    #[derive(Copy, Eq, PartialOrd, Ord)]
+    #[serde(rename_all = "snake_case")]
+    pub enum State {
+        /// Committed below log start: records were deleted unread.
+        DataLoss,
+        /// Nothing of the group moves while ends do, or it has no members.
+        Stopped,
+        /// This partition does not move, another of the group does.
+        Stalled,
+        /// Committed past the end.
+        BeyondEnd,
+        /// Lag never fell over the window and grew.
+        FallingBehind,
+        /// Committed went back.
+        Rewound,
+        /// Could not be read.
+        Unknown,
+        /// Members, no commit yet.
+        NoCommit,
+        /// Fine.
+        Ok,
+    }
+
+    /// How sure a time lag is.
+    #[derive(Copy, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Bound {
+        /// Interpolated between two samples.
+        Exact,
+        /// The history begins later.
+        AtLeast,
+        /// Less than this.
+        AtMost,
+    }
+
+    /// `GET /api/v1/groups`.
+    pub struct Groups {
+        /// The range.
+        pub window: Window,
+        /// Worst first.
+        pub groups: Vec<GroupSummary>,
+    }
+
+    /// A group.
+    pub struct GroupSummary {
+        /// The cluster's configured name.
+        pub cluster: String,
+        /// The group.
+        pub group: String,
+        /// Worst state of its partitions.
+        pub state: State,
+        /// In this state since.
+        pub state_since: Option<Instant>,
+        /// Why, in a sentence.
+        pub reason: String,
+        /// Colour, from level against mark.
+        pub level: Level,
+        /// The mark.
+        pub mark_ms: u64,
+        /// Messages that can still be read.
+        pub lag_messages: Option<u64>,
+        /// end - committed summed, as Kafka's own tool prints it.
+        pub lag_by_tools: Option<i64>,
+        /// Worst partition's time lag.
+        pub time_lag_ms: Option<u64>,
+        /// How sure.
+        pub time_lag_bound: Option<Bound>,
+        /// Produced to its partitions.
+        pub in_per_s: Option<f64>,
+        /// Committed by it.
+        pub out_per_s: Option<f64>,
+        /// Until caught up at these rates; null when never or unknown.
+        pub drain_ms: Option<u64>,
+        /// When its offsets were read.
+        pub read_at: Option<Instant>,
+        /// Topics it reads.
+        pub topics: Vec<String>,
+        /// Partitions read.
+        pub partitions_read: u32,
+        /// Partitions it has.
+        pub partitions_total: u32,
+        /// Members; null unknown.
+        pub members: Option<u32>,
+        /// The broker's word: `Stable`, `Empty`.
+        pub broker_state: Option<String>,
+        /// `classic`, `consumer`, `share`.
+        pub protocol: String,
+        /// Services seen consuming in it, from spans; empty: not instrumented.
+        pub services: Vec<String>,
+        /// Time lag over the range, up to 60 points, oldest first; null where not read.
+        pub spark_ms: Vec<Option<u64>>,
+    }
+
+    /// `GET /api/v1/groups/{cluster}/{group}`.
+    pub struct GroupDetail {
+        /// The range.
+        pub window: Window,
+        /// The group.
+        #[serde(flatten)]
+        pub summary: GroupSummary,
+        /// Its partitions.
+        pub partitions: Vec<PartitionLag>,
+        /// Least time until unread records are deleted; null unknown or unlimited.
+        pub retention_left_ms: Option<u64>,
+        /// Smallest `retention.ms` of its topics.
+        pub retention_ms: Option<i64>,
+    }
+
+    /// A partition of a group.
+    pub struct PartitionLag {
+        /// The topic.
+        pub topic: String,
+        /// The partition.
+        pub partition: i32,
+        /// State.
+        pub state: State,
+        /// Why, in a sentence.
+        pub reason: String,
+        /// Committed offset; null: none or unknown (`state` tells).
+        pub committed_offset: Option<i64>,
+        /// First kept.
+        pub log_start_offset: Option<i64>,
+        /// High watermark.
+        pub end_offset: Option<i64>,
+        /// Reachable by read_committed.
+        pub last_stable_offset: Option<i64>,
+        /// Who reads it.
+        pub member: Option<String>,
+        /// Messages that can still be read.
+        pub lag_messages: Option<u64>,
+        /// An upper bound (compacted topic).
+        pub lag_is_upper_bound: bool,
+        /// end - committed.
+        pub lag_by_tools: Option<i64>,
+        /// Records deleted unread.
+        pub lost_messages: Option<u64>,
+        /// Time lag.
+        pub time_lag_ms: Option<u64>,
+        /// How sure.
+        pub time_lag_bound: Option<Bound>,
+        /// Produced.
+        pub in_per_s: Option<f64>,
+        /// Committed.
+        pub out_per_s: Option<f64>,
+        /// Until caught up.
+        pub drain_ms: Option<u64>,
+        /// When its offsets were read.
+        pub read_at: Option<Instant>,
+    }
+
+    /// `GET /api/v1/groups/{cluster}/{group}/history`.
+    pub struct GroupHistory {
+        /// The range.
+        pub window: Window,
+        /// Width of a point.
+        pub step_ms: u64,
+        /// One a step, oldest first.
+        pub points: Vec<LagPoint>,
+        /// One row a partition, aligned with `points`.
+        pub partitions: Vec<PartitionHistory>,
+        /// Process time of the group's consumers, aligned with `points`; from spans.
+        pub process: Vec<ProcessPoint>,
+        /// Slowest traces of the group in the range.
+        pub slowest: Vec<SlowTrace>,
+    }
+
+    /// A point of a group's lag; null where not read.
+    pub struct LagPoint {
+        /// Start of the step.
+        pub at: Instant,
+        /// Messages.
+        pub lag_messages: Option<u64>,
+        /// Time.
+        pub time_lag_ms: Option<u64>,
+    }
+
+    /// A partition's time lag over the steps.
+    pub struct PartitionHistory {
+        /// The topic.
+        pub topic: String,
+        /// The partition.
+        pub partition: i32,
+        /// Aligned with the group's points.
+        pub time_lag_ms: Vec<Option<u64>>,
+    }
+
+    /// Process time in a step.
+    pub struct ProcessPoint {
+        /// Start of the step.
+        pub at: Instant,
+        /// Percentiles; null without spans.
+        pub p95_ns: Option<u64>,
+        /// 99th.
+        pub p99_ns: Option<u64>,
+        /// Attempts.
+        pub messages: u64,
+        /// Failed attempts.
+        pub errors: u64,
+    }
+
+    /// A slow trace of a group.
+    pub struct SlowTrace {
+        /// The trace.
+        pub trace_id: String,
+        /// The process span.
+        pub span_id: String,
+        /// Its duration.
+        pub process_ns: u64,
+        /// It failed.
+        pub error: bool,
+        /// Longest child span: service and name.
+        pub longest_child: Option<String>,
+        /// Its duration.
+        pub longest_child_ns: Option<u64>,
+        /// When it started.
+        pub start: Instant,
+    }
+
+    /// `GET /api/v1/groups/{cluster}/{group}/members`.
+    pub struct GroupMembers {
+        /// Null when describing failed.
+        pub members: Option<Vec<Member>>,
+        /// Why they are unknown.
+        pub reason: Option<String>,
+    }
+
+    /// A member of a group.
+    pub struct Member {
+        /// Broker-assigned id.
+        pub member_id: String,
+        /// Chosen client id.
+        pub client_id: String,
+        /// Where it connects from.
+        pub host: String,
+        /// What it reads.
+        pub partitions: Vec<MemberPartition>,
+    }
+
+    /// A partition of a member.
+    pub struct MemberPartition {
+        /// The topic.
+        pub topic: String,
+        /// The partition.
+        pub partition: i32,
+    }
+
+    /// `GET /api/v1/topics`.
+    pub struct Topics {
+        /// By cluster and name.
+        pub topics: Vec<TopicSummary>,
+    }
+
+    /// A topic.
+    pub struct TopicSummary {
+        /// The cluster.
+        pub cluster: String,
+        /// The topic.
+        pub topic: String,
+        /// `topic`, `retry_topic`, `dead_letter_topic`.
+        pub kind: String,
+        /// Partitions.
+        pub partitions: u32,
+        /// Records kept: sum(end - log start); null unknown.
+        pub retained: Option<u64>,
+        /// Sum of ends; null unknown.
+        pub end_offsets: Option<u64>,
+        /// Produced a second, over 5 minutes, from offsets.
+        pub in_per_s: Option<f64>,
+        /// `retention.ms`; negative unlimited.
+        pub retention_ms: Option<i64>,
+        /// `cleanup.policy` compacts.
+        pub compacted: Option<bool>,
+        /// Groups with commits on it.
+        pub groups: Vec<String>,
+    }
+}

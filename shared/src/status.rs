@@ -1,0 +1,168 @@
+//! Status of the collector and its brokers.
+
+use std::collections::BTreeMap;
+
+use crate::{Instant, wire};
+
+wire! {
+    /// `GET /api/v1/status`.
+    pub struct Status {
+        /// Version of the binary.
+        pub version: String,
+        /// Start of the process.
+        pub started_at: Instant,
+        /// The collector's clock.
+        pub now: Instant,
+        /// Nothing has arrived yet: no span, no readable cluster.
+        pub first_run: bool,
+        /// Where it listens.
+        pub listeners: Listeners,
+        /// Ingest.
+        pub ingest: Ingest,
+        /// The store.
+        pub store: Store,
+        /// The flow.
+        pub flow: FlowStatus,
+        /// Environments seen or configured, the configured first.
+        pub environments: Vec<String>,
+        /// Clusters configured.
+        pub clusters: Vec<String>,
+        /// Services seen.
+        pub services: Vec<ServiceStatus>,
+        /// Poll interval of offsets.
+        pub poll_interval_ms: u64,
+    }
+
+    /// Addresses.
+    pub struct Listeners {
+        /// Dashboard and API.
+        pub dashboard: String,
+        /// OTLP over gRPC.
+        pub otlp_grpc: String,
+        /// OTLP over HTTP.
+        pub otlp_http: String,
+    }
+
+    /// Ingest since the start of the process.
+    #[derive(Default)]
+    pub struct Ingest {
+        /// Requests.
+        pub requests: u64,
+        /// Spans in them.
+        pub spans_received: u64,
+        /// Spans committed (a resend counts once).
+        pub spans_committed: u64,
+        /// Resends recognised.
+        pub duplicates: u64,
+        /// Spans rejected, by reason.
+        pub rejected: BTreeMap<String, u64>,
+        /// Requests answered "try again".
+        pub refused_retryable: u64,
+        /// Metric points refused.
+        pub metrics_rejected: u64,
+        /// Log records refused.
+        pub logs_rejected: u64,
+        /// Spans too far ahead or too old to aggregate.
+        pub not_aggregated: u64,
+        /// Spans a second over the last minute.
+        pub spans_per_s: f64,
+        /// Spans waiting for the writer.
+        pub queue_spans: u64,
+        /// Spans the queue holds at most.
+        pub queue_capacity: u64,
+        /// Commit latency, since start.
+        pub commit_p50_ns: Option<u64>,
+        /// Commit latency, since start.
+        pub commit_p99_ns: Option<u64>,
+        /// Why the writer cannot write, when it cannot.
+        pub write_error: Option<String>,
+    }
+
+    /// The store.
+    #[derive(Default)]
+    pub struct Store {
+        /// Directory.
+        pub path: String,
+        /// Bytes of all files.
+        pub bytes: u64,
+        /// Spans kept.
+        pub spans: u64,
+        /// Partition files.
+        pub partitions: u64,
+        /// Oldest arrival kept.
+        pub oldest: Option<Instant>,
+        /// Newest arrival.
+        pub newest: Option<Instant>,
+        /// Spans are kept this long.
+        pub retention_ms: u64,
+        /// Spans are kept up to this size.
+        pub retention_bytes: u64,
+        /// Free space on its disk.
+        pub free_bytes: Option<u64>,
+    }
+
+    /// The flow.
+    #[derive(Default)]
+    pub struct FlowStatus {
+        /// Nodes.
+        pub nodes: u64,
+        /// Edges.
+        pub edges: u64,
+        /// Half-stitches that wait for their other side.
+        pub pending: u64,
+        /// Nodes or edges folded into `(other)`.
+        pub truncated: bool,
+    }
+
+    /// A service seen.
+    pub struct ServiceStatus {
+        /// Environment.
+        pub environment: String,
+        /// Namespace; empty when none.
+        pub namespace: String,
+        /// Name.
+        pub name: String,
+        /// Last span.
+        pub last_seen: Instant,
+        /// Spans since the store's begin or the process's start, whichever is later.
+        pub spans: u64,
+    }
+
+    /// `GET /api/v1/brokers`.
+    pub struct Brokers {
+        /// One a configured cluster.
+        pub clusters: Vec<Cluster>,
+    }
+
+    /// A cluster.
+    pub struct Cluster {
+        /// Configured name.
+        pub name: String,
+        /// `kafka`.
+        pub system: String,
+        /// Environment.
+        pub environment: String,
+        /// Bootstrap addresses.
+        pub bootstrap: Vec<String>,
+        /// The broker's own id.
+        pub cluster_id: Option<String>,
+        /// `connecting`, `ok`, `unreachable`.
+        pub state: String,
+        /// Why, in a sentence, with what to do.
+        pub reason: Option<String>,
+        /// In this state since.
+        pub since: Instant,
+        /// Last successful read.
+        pub last_read: Option<Instant>,
+        /// How long it took.
+        pub last_poll_ns: Option<u64>,
+        /// Brokers: `host:port`.
+        pub brokers: Vec<String>,
+        /// Topics, internal ones left out.
+        pub topics: Option<u64>,
+        /// Partitions.
+        pub partitions: Option<u64>,
+        /// Groups.
+        pub groups: Option<u64>,
+    }
+}
