@@ -7,6 +7,8 @@ pub mod batch;
 pub mod broker;
 pub mod ids;
 pub mod names;
+pub mod normalise;
+pub mod otlp;
 pub mod raw;
 pub mod span;
 pub mod time;
