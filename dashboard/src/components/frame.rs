@@ -1,0 +1,218 @@
+//! The frame around every page: rail and top bar.
+
+use highwater_shared::Level;
+use highwater_shared::dead_letters::DeadLetters;
+use highwater_shared::lag::Groups;
+use leptos::prelude::*;
+
+use super::icons::Icon;
+use super::page::Heading;
+use super::range::{Environment, TimeRange};
+use super::search::SearchBox;
+use super::shortcuts::ShortcutList;
+use crate::api::fetch;
+use crate::format::age_text;
+use crate::state::clock::{Second, browser_ms};
+use crate::state::live::{Connection, Live};
+use crate::state::query::Query;
+use crate::state::settings::Settings;
+
+/// The pages of the rail: path, name, key, icon, test id.
+const PAGES: [(&str, &str, &str, Icon, &str); 5] = [
+    ("/", "Overview", "g o", Icon::Overview, "nav-overview"),
+    ("/map", "Flow map", "g m", Icon::Map, "nav-map"),
+    ("/traces", "Traces", "g t", Icon::Traces, "nav-traces"),
+    ("/lag", "Lag", "g l", Icon::Group, "nav-lag"),
+    (
+        "/dead-letters",
+        "Dead letters",
+        "g d",
+        Icon::DeadLetter,
+        "nav-dead-letters",
+    ),
+];
+
+/// Returns whether `path` belongs to the page at `root`.
+fn belongs(path: &str, root: &str) -> bool {
+    if root == "/" {
+        return path == "/";
+    }
+    // A journey is reached from a trace and by search.
+    let path = if path.starts_with("/journeys") {
+        "/traces"
+    } else {
+        path
+    };
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A count on the rail: how many, how loud, and what they are.
+#[derive(Clone, PartialEq, Default)]
+struct Count {
+    number: usize,
+    critical: bool,
+    label: String,
+}
+
+/// The rail at the left.
+#[component]
+pub(crate) fn Rail() -> impl IntoView {
+    let query = Query::get_context();
+    // The rail counts everything, whatever the page filters.
+    let groups = fetch::<Groups>(&["groups"], || Some("/api/v1/groups".to_owned()));
+    let letters = fetch::<DeadLetters>(&["dead_letters"], || {
+        Some("/api/v1/dead-letters".to_owned())
+    });
+    let behind = Memo::new(move |_| {
+        let number = groups.data.with(|g| {
+            g.as_ref().map_or(0, |g| {
+                g.groups
+                    .iter()
+                    .filter(|g| g.level == Level::Critical)
+                    .count()
+            })
+        });
+        Count {
+            number,
+            critical: true,
+            label: format!("{number} above their mark"),
+        }
+    });
+    let growing = Memo::new(move |_| {
+        let number = letters.data.with(|d| {
+            d.as_ref().map_or(0, |d| {
+                d.topics
+                    .iter()
+                    .filter(|t| t.arrivals_per_hour.is_some_and(|a| a > 0.0))
+                    .count()
+            })
+        });
+        Count {
+            number,
+            critical: false,
+            label: format!("{number} growing"),
+        }
+    });
+    let item = move |(path, name, keys, icon, test): (
+        &'static str,
+        &'static str,
+        &'static str,
+        Icon,
+        &'static str,
+    )| {
+        let count = move || match path {
+            "/lag" => behind.get(),
+            "/dead-letters" => growing.get(),
+            _ => Count::default(),
+        };
+        view! {
+            <li>
+                <a class="nav" href=move || query.link(path, &[]) title=format!("{name} ({keys})") data-testid=test
+                    aria-current=move || belongs(&query.path(), path).then_some("page")>
+                    {icon.draw("")}
+                    <span>{name}</span>
+                    {move || {
+                        let count = count();
+                        (count.number > 0).then(|| view! {
+                            <span class=if count.critical { "cnt crit" } else { "cnt" } aria-label=count.label.clone() title=count.label>
+                                {count.number}
+                            </span>
+                        })
+                    }}
+                </a>
+            </li>
+        }
+    };
+    view! {
+        <nav class="rail" aria-label="Main">
+            <a class="logo" href=move || query.link("/", &[]) aria-label="Highwater, to the overview">
+                <svg viewBox="0 0 24 24" aria-hidden="true">
+                    <path fill="currentColor" d="M4 2.5h3.4v19H4zM16.6 2.5H20v19h-3.4z"></path>
+                    <path fill="var(--accent)" d="M8.6 15.2c1.1-1 2.3-1 3.4 0s2.3 1 3.4 0v6.3H8.6z"></path>
+                    <path fill="currentColor" d="M7.4 9.4h15.1v2.2H7.4z"></path>
+                </svg>
+            </a>
+            <ul>{PAGES.into_iter().map(item).collect_view()}</ul>
+            <ul class="end">{item(("/settings/health", "Health", "g s", Icon::Health, "nav-health"))}</ul>
+        </nav>
+    }
+}
+
+/// The bar at the top: where one is, search, filters, live.
+#[component]
+pub(crate) fn TopBar() -> impl IntoView {
+    let heading = expect_context::<Heading>();
+    let settings = Settings::get_context();
+    let keys = RwSignal::new(false);
+    view! {
+        <header class="topbar">
+            <div class="crumbs">
+                {move || {
+                    let crumbs = heading.crumbs();
+                    view! {
+                        {crumbs.above.into_iter().map(|(name, href)| view! {
+                            <a href=href>{name}</a><span class="sep" aria-hidden="true">"/"</span>
+                        }).collect_view()}
+                        <h1 class="ell">{crumbs.title}</h1>
+                    }
+                }}
+            </div>
+            <SearchBox/>
+            <Environment/>
+            <TimeRange/>
+            <LiveControl/>
+            <button class="btn ghost icon thm" title="Theme (\\)" aria-label="Switch theme"
+                on:click=move |_| settings.switch_theme()>{Icon::Theme.draw("")}</button>
+            <button class="btn ghost icon hlp" title="Keyboard shortcuts (?)" aria-label="Keyboard shortcuts"
+                on:click=move |_| keys.set(true)>{Icon::Help.draw("")}</button>
+        </header>
+        <ShortcutList open=keys/>
+    }
+}
+
+/// Live, paused or reconnecting, and how old the newest data on the page is.
+#[component]
+fn LiveControl() -> impl IntoView {
+    let live = Live::get_context();
+    let second = Second::get_context();
+    let lost = move || matches!(live.connection.get(), Connection::Reconnecting);
+    view! {
+        <button class="ctl live" data-testid="live"
+            class:paused=move || live.paused.get()
+            class:lost=move || lost() && !live.paused.get()
+            aria-pressed=move || (!live.paused.get()).to_string()
+            title=move || if live.paused.get() { "Go on with live updates (p)" } else { "Pause live updates (p)" }
+            on:click=move |_| live.toggle()>
+            <span class="dot"></span>
+            {move || if live.paused.get() { "Paused" } else if lost() { "Reconnecting" } else { "Live" }}
+            <span class="t3 upd num">{move || {
+                second.now();
+                let waiting = live.waiting.get();
+                if live.paused.get() {
+                    return if waiting > 0 { format!("{waiting} new") } else { String::new() };
+                }
+                let at = live.fetched_ms.get();
+                if at <= 0.0 {
+                    return String::new();
+                }
+                let age = ((browser_ms() - at).max(0.0) * 1e6) as u64;
+                format!("{} ago", age_text(age))
+            }}</span>
+        </button>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::belongs;
+
+    #[test]
+    fn the_rail_marks_the_page_and_its_children() {
+        assert!(belongs("/", "/"));
+        assert!(!belongs("/map", "/"));
+        assert!(belongs("/lag/kafka/billing", "/lag"));
+        assert!(!belongs("/lagoon", "/lag"));
+        assert!(belongs("/journeys/correlation/ORD-1", "/traces"));
+    }
+}
