@@ -384,3 +384,21 @@ fn resource_spans(builder: &mut BatchBuilder<'_>, bytes: Bytes) -> Result<(), De
 pub fn valid_ids(trace_id: &[u8], span_id: &[u8]) -> bool {
     TraceId::from_bytes(trace_id).is_some() && SpanId::from_bytes(span_id).is_some()
 }
+
+/// Counts the messages at the end of a path of field numbers, without decoding any: how a receiver tells the number
+/// of metric points or log records that it refuses. Each step lists the fields that are followed.
+///
+/// # Errors
+/// Malformed protobuf along the path.
+pub fn count_messages(mut body: Bytes, path: &[&[u32]]) -> Result<u64, DecodeError> {
+    let Some((step, rest)) = path.split_first() else {
+        return Ok(1);
+    };
+    let mut count = 0;
+    while let Some((number, field)) = next_field(&mut body)? {
+        if step.contains(&number) {
+            count += count_messages(message(field)?, rest)?;
+        }
+    }
+    Ok(count)
+}
