@@ -1,0 +1,119 @@
+//! Sentences for what goes wrong with a cluster: what happened, and what to do.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// Says why a cluster cannot be reached, from the last thing its client heard.
+pub(crate) fn unreachable(
+    bootstrap: &str,
+    heard: Option<&(RDKafkaErrorCode, String)>,
+    call: &str,
+) -> String {
+    let Some((code, text)) = heard else {
+        return format!(
+            "cannot read {bootstrap}: {call}; is the broker overloaded, or a firewall in between?"
+        );
+    };
+    let detail = detail(text);
+    match code {
+        RDKafkaErrorCode::Resolve => {
+            format!("cannot resolve {bootstrap}: {detail}; check the host name")
+        }
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => format!(
+            "{bootstrap} refused the login: {detail}; check the sasl.* properties of this cluster"
+        ),
+        RDKafkaErrorCode::SSL => format!(
+            "no TLS session with {bootstrap}: {detail}; check security.protocol and the ssl.* properties of this cluster"
+        ),
+        _ if detail.contains("APIVERSION_QUERY") || detail.contains("AUTH_") => format!(
+            "{bootstrap} closed the connection: {detail}; does this port expect TLS or SASL? Check security.protocol"
+        ),
+        _ if detail.to_ascii_lowercase().contains("refused") => format!(
+            "cannot reach {bootstrap}: connection refused; is the broker running, and is this its address?"
+        ),
+        _ => format!(
+            "cannot reach {bootstrap}: {detail}; is the broker running, and can this machine reach it?"
+        ),
+    }
+}
+
+/// Says which setting librdkafka refuses. The value is left out: it may be a password.
+pub(crate) fn refused_setting(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, _, key, _) => {
+            format!("librdkafka does not accept the setting {key}; check its name and value")
+        }
+        KafkaError::ClientCreation(text) => {
+            format!("cannot make a client: {text}; check this cluster's properties")
+        }
+        other => format!("cannot make a client: {other}"),
+    }
+}
+
+/// The part of librdkafka's text that says what happened:
+/// `127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT)`
+/// is `Connection refused`.
+fn detail(text: &str) -> &str {
+    let after_thread = match text.split_once("]: ") {
+        Some((thread, rest)) if thread.starts_with("[thrd:") => rest,
+        _ => text,
+    };
+    let after_broker = match after_thread.split_once(": ") {
+        Some((broker, rest)) if !broker.contains(' ') => rest,
+        _ => after_thread,
+    };
+    let after_connect = match after_broker.split_once(" failed: ") {
+        Some((connect, rest)) if connect.starts_with("Connect to ") => rest,
+        _ => after_broker,
+    };
+    // Where it failed in the handshake tells a wrong protocol; how long it took does not matter.
+    match after_connect.split_once(" (after ") {
+        Some((what, rest)) if rest.contains("state CONNECT)") => what,
+        _ => after_connect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
+    use super::unreachable;
+
+    #[test]
+    fn a_refused_connection_says_so_and_what_to_do() {
+        let heard = (
+            Code::BrokerTransportFailure,
+            "127.0.0.1:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)".to_owned(),
+        );
+        assert_eq!(
+            unreachable("127.0.0.1:9092", Some(&heard), "all brokers are down"),
+            "cannot reach 127.0.0.1:9092: connection refused; is the broker running, and is this its address?"
+        );
+    }
+
+    #[test]
+    fn a_wrong_protocol_points_at_security_protocol() {
+        let heard = (
+            Code::BrokerTransportFailure,
+            "127.0.0.1:9093/bootstrap: Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol configuration (connecting to a SSL listener?) or broker version is < 0.10 (see api.version.request) (after 3ms in state APIVERSION_QUERY)".to_owned(),
+        );
+        let said = unreachable("127.0.0.1:9093", Some(&heard), "");
+        assert!(said.contains("security.protocol"), "{said}");
+    }
+
+    #[test]
+    fn a_failed_login_points_at_the_sasl_properties() {
+        let heard = (
+            Code::Authentication,
+            "sasl_plaintext://b:9092/bootstrap: SASL authentication error: Authentication failed (after 5ms in state AUTH_REQ)".to_owned(),
+        );
+        let said = unreachable("b:9092", Some(&heard), "");
+        assert!(said.starts_with("b:9092 refused the login: SASL authentication error"));
+        assert!(said.contains("sasl.*"), "{said}");
+    }
+
+    #[test]
+    fn silence_is_said_as_silence() {
+        let said = unreachable("b:9092", None, "no answer within the time allowed");
+        assert!(said.contains("no answer within the time allowed"), "{said}");
+    }
+}
