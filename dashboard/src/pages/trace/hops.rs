@@ -1,0 +1,208 @@
+//! The strip of hops: the way through topics and services with the waits between.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use highwater_shared::traces::{Hop, Trace as Wire};
+use leptos::prelude::*;
+
+use super::View;
+use super::rows::Lines;
+use crate::components::marks::{Kind, entity_plain};
+use crate::format::{duration_fine, plural, position};
+
+/// Hops in the strip at most; the rest is counted at its end.
+const HOPS_AT_MOST: usize = 12;
+/// Side branches named at the end of the strip.
+const BRANCHES_AT_MOST: usize = 2;
+/// A wait longer than this is hatched.
+const WAIT_FROM_NS: u64 = 1_000_000_000;
+
+/// A way through the hops, and what is left beside it.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Way {
+    /// Indices of hops, in order.
+    hops: Vec<usize>,
+    /// The hop of the chosen span.
+    current: Option<usize>,
+    /// Topic, how many hops from it are not on the way, and the first of them.
+    branches: Vec<(String, u64, usize)>,
+}
+
+/// Returns whether hop `next` was sent by what `hop` handled.
+fn follows(lines: &Lines, hop: &Hop, next: &Hop) -> bool {
+    let line = |span: &Option<String>| span.as_deref().and_then(|s| lines.line_of(s));
+    match (line(&hop.consumer_span_id), line(&next.producer_span_id)) {
+        (Some(consumer), Some(producer)) => {
+            consumer < producer && producer < lines.lines.get(consumer).map_or(0, |l| l.end)
+        }
+        _ => false,
+    }
+}
+
+/// Returns the hop that a line belongs to: the last one whose consumer it is nested in, or whose producer it is.
+fn hop_of(lines: &Lines, hops: &[Hop], selected: usize) -> Option<usize> {
+    let mut around = lines.ancestors(selected);
+    around.insert(0, selected);
+    around.iter().find_map(|&line| {
+        let span = lines.span(line)?.span_id.as_str();
+        hops.iter()
+            .position(|h| h.consumer_span_id.as_deref() == Some(span))
+            .or_else(|| {
+                hops.iter()
+                    .position(|h| h.producer_span_id.as_deref() == Some(span))
+            })
+    })
+}
+
+/// Finds the way through `about` (or the failing, or the slowest hop): back to its first producer, on over the slowest.
+fn way(lines: &Lines, hops: &[Hop], selected: Option<usize>) -> Way {
+    let slowness = |h: &Hop| h.in_broker_ns.unwrap_or(0).saturating_add(h.process_ns.unwrap_or(0));
+    let current = selected.and_then(|line| hop_of(lines, hops, line));
+    let about = current.or_else(|| {
+        (0..hops.len()).max_by_key(|&i| (hops[i].error, slowness(&hops[i]), std::cmp::Reverse(i)))
+    });
+    let Some(about) = about else {
+        return Way::default();
+    };
+    let mut chain = vec![about];
+    while chain.len() < HOPS_AT_MOST
+        && let Some(before) = (0..hops.len())
+            .find(|i| !chain.contains(i) && follows(lines, &hops[*i], &hops[chain[0]]))
+    {
+        chain.insert(0, before);
+    }
+    while chain.len() < HOPS_AT_MOST
+        && let Some(&last) = chain.last()
+        && let Some(next) = (0..hops.len())
+            .filter(|i| !chain.contains(i) && follows(lines, &hops[last], &hops[*i]))
+            .max_by_key(|&i| (slowness(&hops[i]), std::cmp::Reverse(i)))
+    {
+        chain.push(next);
+    }
+    let mut branches: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
+    for i in (0..hops.len()).filter(|i| !chain.contains(i)) {
+        branches.entry(hops[i].topic.as_str()).or_insert((0, i)).0 += 1;
+    }
+    let mut branches: Vec<_> = branches
+        .into_iter()
+        .map(|(topic, (count, first))| (topic.to_owned(), count, first))
+        .collect();
+    branches.sort_by_key(|b| b.2);
+    Way { hops: chain, current, branches }
+}
+
+/// The strip.
+#[component]
+pub(super) fn HopStrip(
+    /// The page.
+    view: View,
+    /// The trace.
+    trace: Signal<Arc<Wire>>,
+) -> impl IntoView {
+    let way = Memo::new(move |_| {
+        let selected = view.selected.get();
+        trace.with(|t| view.lines.with(|l| way(l, &t.hops, selected)))
+    });
+    let pick = move |span: Option<&str>| {
+        if let Some(line) = span.and_then(|s| view.lines.with_untracked(|l| l.line_of(s))) {
+            view.select(line);
+        }
+    };
+    move || {
+        let way = way.get();
+        let trace = trace.get();
+        if way.hops.is_empty() {
+            // The grid of the page has a row for the strip in any case.
+            return view! { <div></div> }.into_any();
+        }
+        let chain: Vec<Hop> = way.hops.iter().filter_map(|&i| trace.hops.get(i)).cloned().collect();
+        let last = chain.len() - 1;
+        let first_producer = chain.first().map(|hop| {
+            let span = hop.producer_span_id.clone();
+            let took = span
+                .as_deref()
+                .and_then(|s| view.lines.with_untracked(|l| l.line_of(s).and_then(|i| l.lines.get(i)).map(|l| l.duration)));
+            service_box(hop.producer.as_deref(), took, false, false, move || pick(span.as_deref()))
+        });
+        view! {
+            <nav class="hops" aria-label="Hops">
+                {first_producer}
+                {chain.into_iter().zip(way.hops.iter().copied()).enumerate().map(|(n, (hop, index))| {
+                    let producer_span = hop.producer_span_id.clone();
+                    let consumer_span = hop.consumer_span_id.clone();
+                    let where_ = match (hop.partition, hop.offset) {
+                        (Some(partition), Some(offset)) => position(partition, offset),
+                        (Some(partition), None) => format!("partition {partition}"),
+                        _ => String::new(),
+                    };
+                    let short = hop.partition.map_or_else(String::new, |p| format!("p {p}"));
+                    let wait = hop.in_broker_ns;
+                    let nobody = hop.consumer.is_none() && hop.consumer_span_id.is_none();
+                    view! {
+                        <span class="lnk"></span>
+                        <button class="hop topic" title=format!("{} {where_}", hop.topic) on:click=move |_| pick(producer_span.as_deref())>
+                            {entity_plain(Kind::Topic, &hop.topic)}<span class="t3">{short}</span>
+                        </button>
+                        <span class=if wait.is_some_and(|w| w >= WAIT_FROM_NS) { "lnk wait" } else { "lnk" }>
+                            {wait.map(|w| view! { <span>{duration_fine(w)}</span> })}
+                        </span>
+                        {if nobody && n == last {
+                            view! { <span class="hop nobody t3">"nobody yet"</span> }.into_any()
+                        } else {
+                            service_box(
+                                hop.consumer.as_deref(),
+                                hop.process_ns,
+                                hop.error,
+                                way.current == Some(index),
+                                move || pick(consumer_span.as_deref()),
+                            )
+                        }}
+                    }
+                }).collect_view()}
+                {(!way.branches.is_empty()).then(|| {
+                    let more = way.branches.len().saturating_sub(BRANCHES_AT_MOST) as u64;
+                    view! {
+                        <span class="branches fs11 t2 nowrap">
+                            {way.branches.iter().take(BRANCHES_AT_MOST).map(|(topic, count, first)| {
+                                let hop = trace.hops.get(*first);
+                                let span = hop.and_then(|h| h.consumer_span_id.clone().or_else(|| h.producer_span_id.clone()));
+                                view! { <button class="linkish" on:click=move |_| pick(span.as_deref())>{format!("+{count} from {topic}")}</button> }
+                            }).collect_view()}
+                            {(more > 0).then(|| view! { <span class="t3">{format!("and {}", plural(more, "more topic", "more topics"))}</span> })}
+                        </span>
+                    }
+                })}
+            </nav>
+        }
+        .into_any()
+    }
+}
+
+/// A service of the strip.
+fn service_box(
+    name: Option<&str>,
+    took: Option<u64>,
+    error: bool,
+    current: bool,
+    on_click: impl Fn() + 'static,
+) -> AnyView {
+    let name = name.map(str::to_owned);
+    let text = match (took, error) {
+        (Some(took), true) => format!("{}, failed", duration_fine(took)),
+        (Some(took), false) => duration_fine(took),
+        (None, true) => "failed".to_owned(),
+        (None, false) => "\u{a0}".to_owned(),
+    };
+    view! {
+        <button class=if error { "hop service crit" } else { "hop service" } aria-current=current.then_some("true")
+            on:click=move |_| on_click()>
+            {match name.as_deref() {
+                Some(name) => entity_plain(Kind::Service, name).into_any(),
+                None => entity_plain(Kind::Unknown, "Unknown").into_any(),
+            }}
+            <span class="t3">{text}</span>
+        </button>
+    }
+    .into_any()
+}
