@@ -393,6 +393,9 @@ struct Found<'a> {
     fields: Vec<(Field, &'a str, &'a [u8])>,
 }
 
+/// Takes a field's first or last header: its name and bytes.
+type Pick<'a> = fn(&Found<'a>, Field) -> Option<(&'a str, &'a [u8])>;
+
 impl<'a> Found<'a> {
     fn first(&self, field: Field) -> Option<(&'a str, &'a [u8])> {
         let found = self.fields.iter().find(|(f, ..)| *f == field);
@@ -409,7 +412,7 @@ impl<'a> Found<'a> {
     }
 
     /// Where the record was, from the first headers or the last.
-    fn hop(&self, pick: fn(&Self, Field) -> Option<(&'a str, &'a [u8])>) -> Hop {
+    fn hop(&self, pick: Pick<'a>) -> Hop {
         let int = |field| pick(self, field).and_then(|(name, bytes)| number(name, bytes));
         let group = pick(self, Field::Group)
             .and_then(|(_, bytes)| word(bytes))

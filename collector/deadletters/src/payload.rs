@@ -214,11 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_as_json_and_shown_as_text() {
-        let payload = Payload::decode(&vec![b'['; 100_000]);
-        assert_eq!(payload.encoding, Encoding::Text);
+    fn deep_nesting_neither_overflows_nor_grows() {
+        assert_eq!(
+            Payload::decode(&vec![b'['; 100_000]).encoding,
+            Encoding::Text
+        );
         let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(Payload::decode(nested.as_bytes()).encoding, Encoding::Text);
+        let payload = Payload::decode(nested.as_bytes());
+        assert!(payload.truncated && payload.text.len() <= MAX_PAYLOAD_TEXT);
     }
 
     #[test]

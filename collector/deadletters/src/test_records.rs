@@ -83,7 +83,9 @@ impl Memory {
 
     pub(crate) fn push(&self, topic: &str, record: SourceRecord) {
         let mut records = self.records.lock().unwrap();
-        let partition = records.entry((topic.to_owned(), record.partition)).or_default();
+        let partition = records
+            .entry((topic.to_owned(), record.partition))
+            .or_default();
         partition.push(record);
         partition.sort_by_key(|record| record.offset);
     }
@@ -91,7 +93,9 @@ impl Memory {
     fn check(&self) -> Result<(), SourceError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         match *self.broken.lock().unwrap() {
-            Some(reason) => Err(SourceError { reason: reason.into() }),
+            Some(reason) => Err(SourceError {
+                reason: reason.into(),
+            }),
             None => Ok(()),
         }
     }

@@ -200,3 +200,6 @@ pub fn choose_span<'a>(
         .max_by_key(|(rank, _)| *rank)
         .map(|(_, span)| span)
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,10 @@ fn a_spring_dead_letter_tells_its_origin_and_the_cause_under_the_wrapper() {
         error.class.as_deref(),
         Some("org.springframework.kafka.listener.ListenerExecutionFailedException")
     );
-    assert_eq!(error.message.as_deref(), Some("negative amount on customer-1"));
+    assert_eq!(
+        error.message.as_deref(),
+        Some("negative amount on customer-1")
+    );
     assert!(error.stack_trace.unwrap().contains("FraudApp.java:82"));
 }
 
@@ -56,8 +59,16 @@ fn springs_binary_numbers_are_read() {
     };
     one("kafka_dlt-original-partition", HeaderEncoding::Int32, "1");
     one("kafka_dlt-original-offset", HeaderEncoding::Int64, "20");
-    one("kafka_dlt-original-timestamp", HeaderEncoding::Int64, "1795225882363");
-    one("kafka_dlt-original-timestamp-type", HeaderEncoding::Text, "CreateTime");
+    one(
+        "kafka_dlt-original-timestamp",
+        HeaderEncoding::Int64,
+        "1795225882363",
+    );
+    one(
+        "kafka_dlt-original-timestamp-type",
+        HeaderEncoding::Text,
+        "CreateTime",
+    );
 }
 
 #[test]
@@ -68,7 +79,12 @@ fn a_retryable_topics_dead_letter_tells_three_attempts_though_its_header_says_fo
     assert_eq!(analysis.attempts, Some(3));
     let origin = analysis.origin.unwrap();
     assert_eq!(
-        (origin.topic.as_deref(), origin.partition, origin.offset, origin.group.as_deref()),
+        (
+            origin.topic.as_deref(),
+            origin.partition,
+            origin.offset,
+            origin.group.as_deref()
+        ),
         (Some("payments"), Some(2), Some(3), Some("receipts"))
     );
     let error = analysis.error.unwrap();
@@ -97,9 +113,18 @@ fn a_retry_record_counts_the_attempts_made_so_far() {
 #[test]
 fn a_timestamped_exception_gives_way_to_the_cause_in_the_stack_trace() {
     let analysis = analyse(&[
-        text("kafka_exception-fqcn", "org.springframework.kafka.listener.ListenerExecutionFailedException"),
-        text("kafka_exception-cause-fqcn", "org.springframework.kafka.listener.TimestampedException"),
-        text("kafka_exception-message", "Listener failed; Exception thrown at 2026-11-21T01:51:21Z"),
+        text(
+            "kafka_exception-fqcn",
+            "org.springframework.kafka.listener.ListenerExecutionFailedException",
+        ),
+        text(
+            "kafka_exception-cause-fqcn",
+            "org.springframework.kafka.listener.TimestampedException",
+        ),
+        text(
+            "kafka_exception-message",
+            "Listener failed; Exception thrown at 2026-11-21T01:51:21Z",
+        ),
         text(
             "kafka_exception-stacktrace",
             "org.springframework.kafka.listener.ListenerExecutionFailedException: Listener failed\n\tat a.B\n\
@@ -116,10 +141,19 @@ fn a_timestamped_exception_gives_way_to_the_cause_in_the_stack_trace() {
 fn kafka_connect_tells_origin_as_text_and_its_group_by_the_connector() {
     let analysis = analyse(&test_records::connect(0).headers);
     assert_eq!(analysis.framework, Some(Framework::Connect));
-    assert_eq!(analysis.origin, Some(hop("connect.in", 1, 3, Some("connect-archive-file"))));
+    assert_eq!(
+        analysis.origin,
+        Some(hop("connect.in", 1, 3, Some("connect-archive-file")))
+    );
     let error = analysis.error.unwrap();
-    assert_eq!(error.class.as_deref(), Some("org.apache.kafka.connect.errors.DataException"));
-    assert_eq!(error.cause, "org.apache.kafka.common.errors.SerializationException");
+    assert_eq!(
+        error.class.as_deref(),
+        Some("org.apache.kafka.connect.errors.DataException")
+    );
+    assert_eq!(
+        error.cause,
+        "org.apache.kafka.common.errors.SerializationException"
+    );
     let cast = analyse(&test_records::connect(1).headers).error.unwrap();
     assert_eq!(cast.cause, "java.lang.NumberFormatException");
     assert_eq!(cast.message.as_deref(), Some("For input string: \"abc\""));
@@ -128,7 +162,10 @@ fn kafka_connect_tells_origin_as_text_and_its_group_by_the_connector() {
 #[test]
 fn kafka_streams_headers_are_read() {
     let analysis = analyse(&[
-        text("__streams.errors.exception", "org.apache.kafka.streams.errors.StreamsException"),
+        text(
+            "__streams.errors.exception",
+            "org.apache.kafka.streams.errors.StreamsException",
+        ),
         text("__streams.errors.message", "Exception caught in process"),
         text(
             "__streams.errors.stacktrace",
@@ -141,7 +178,10 @@ fn kafka_streams_headers_are_read() {
     assert_eq!(analysis.framework, Some(Framework::Streams));
     assert_eq!(analysis.origin, Some(hop("clicks", 4, 77, None)));
     let error = analysis.error.unwrap();
-    assert_eq!((error.cause.as_str(), error.message.as_deref()), ("java.lang.ArithmeticException", Some("/ by zero")));
+    assert_eq!(
+        (error.cause.as_str(), error.message.as_deref()),
+        ("java.lang.ArithmeticException", Some("/ by zero"))
+    );
 }
 
 #[test]
@@ -163,7 +203,10 @@ fn share_group_pointers_are_read_and_grouped_by_their_message() {
 #[test]
 fn smallrye_headers_are_read() {
     let analysis = analyse(&[
-        text("dead-letter-exception-class-name", "java.util.concurrent.CompletionException"),
+        text(
+            "dead-letter-exception-class-name",
+            "java.util.concurrent.CompletionException",
+        ),
         text("dead-letter-cause-class-name", "java.io.IOException"),
         text("dead-letter-reason", "java.io.IOException: disk full"),
         text("dead-letter-cause", "disk full"),
@@ -174,7 +217,10 @@ fn smallrye_headers_are_read() {
     assert_eq!(analysis.framework, Some(Framework::SmallRye));
     assert_eq!(analysis.origin, Some(hop("movies", 3, 9, None)));
     let error = analysis.error.unwrap();
-    assert_eq!((error.cause.as_str(), error.message.as_deref()), ("java.io.IOException", Some("disk full")));
+    assert_eq!(
+        (error.cause.as_str(), error.message.as_deref()),
+        ("java.io.IOException", Some("disk full"))
+    );
 }
 
 #[test]
@@ -204,7 +250,10 @@ fn names_of_ones_own_are_read_in_any_case() {
     assert_eq!(analysis.framework, Some(Framework::AdHoc));
     assert_eq!(analysis.origin, Some(hop("orders", 2, 33, None)));
     let error = analysis.error.unwrap();
-    assert_eq!((error.cause.as_str(), error.message.as_deref()), ("ValueError", Some("bad amount")));
+    assert_eq!(
+        (error.cause.as_str(), error.message.as_deref()),
+        ("ValueError", Some("bad amount"))
+    );
 }
 
 #[test]
@@ -225,15 +274,25 @@ fn of_repeated_headers_the_first_is_the_origin_and_the_last_the_latest_hop() {
         [
             text("kafka_dlt-original-topic", topic),
             header("kafka_dlt-original-partition", &[0, 0, 0, partition]),
-            header("kafka_dlt-original-offset", &[0, 0, 0, 0, 0, 0, 0, partition]),
+            header(
+                "kafka_dlt-original-offset",
+                &[0, 0, 0, 0, 0, 0, 0, partition],
+            ),
             text("kafka_dlt-original-consumer-group", group),
             text("kafka_dlt-exception-fqcn", &format!("a.Failed{partition}")),
         ]
     };
-    let headers: Vec<Header> = [at("orders", 1, "billing"), at("orders-dlt", 2, "undertaker")].concat();
+    let headers: Vec<Header> = [
+        at("orders", 1, "billing"),
+        at("orders-dlt", 2, "undertaker"),
+    ]
+    .concat();
     let analysis = analyse(&headers);
     assert_eq!(analysis.origin, Some(hop("orders", 1, 1, Some("billing"))));
-    assert_eq!(analysis.latest_hop, Some(hop("orders-dlt", 2, 2, Some("undertaker"))));
+    assert_eq!(
+        analysis.latest_hop,
+        Some(hop("orders-dlt", 2, 2, Some("undertaker")))
+    );
     assert_eq!(analysis.error.unwrap().cause, "a.Failed2");
 }
 
@@ -244,8 +303,14 @@ fn a_record_that_died_in_two_frameworks_keeps_its_first_origin_and_its_last_erro
     let analysis = analyse(&headers);
     assert_eq!(analysis.framework, Some(Framework::Connect));
     assert_eq!(analysis.origin.unwrap().topic.as_deref(), Some("orders"));
-    assert_eq!(analysis.latest_hop.unwrap().topic.as_deref(), Some("connect.in"));
-    assert_eq!(analysis.error.unwrap().cause, "java.lang.NumberFormatException");
+    assert_eq!(
+        analysis.latest_hop.unwrap().topic.as_deref(),
+        Some("connect.in")
+    );
+    assert_eq!(
+        analysis.error.unwrap().cause,
+        "java.lang.NumberFormatException"
+    );
 }
 
 #[test]
@@ -265,10 +330,22 @@ fn hostile_headers_are_as_if_they_were_not_there() {
     let analysis = analyse(&headers);
     assert_eq!(analysis.origin, None);
     assert_eq!(analysis.attempts, None);
-    assert_eq!(shown(&headers, "kafka_dlt-original-partition")[0].0, HeaderEncoding::Hex);
-    assert_eq!(shown(&headers, "retry_topic-backoff-timestamp")[0], (HeaderEncoding::Text, String::new()));
-    assert_eq!(shown(&headers, "kafka_dlt-original-consumer-group")[0].0, HeaderEncoding::Null);
-    assert_eq!(shown(&headers, "kafka_dlt-original-offset")[0], (HeaderEncoding::Int64, "-1".to_owned()));
+    assert_eq!(
+        shown(&headers, "kafka_dlt-original-partition")[0].0,
+        HeaderEncoding::Hex
+    );
+    assert_eq!(
+        shown(&headers, "retry_topic-backoff-timestamp")[0],
+        (HeaderEncoding::Text, String::new())
+    );
+    assert_eq!(
+        shown(&headers, "kafka_dlt-original-consumer-group")[0].0,
+        HeaderEncoding::Null
+    );
+    assert_eq!(
+        shown(&headers, "kafka_dlt-original-offset")[0],
+        (HeaderEncoding::Int64, "-1".to_owned())
+    );
 }
 
 #[test]
@@ -285,7 +362,11 @@ fn giant_headers_are_cut_and_many_are_counted() {
     assert!(analysis.origin.unwrap().topic.unwrap().len() <= 512);
     let (decoded, omitted) = decode_headers(&headers);
     assert_eq!((decoded.len(), omitted), (256, 10_004 - 256));
-    assert!(decoded.iter().all(|h| h.text.len() <= 16 * 1024 && h.name.len() <= 512));
+    assert!(
+        decoded
+            .iter()
+            .all(|h| h.text.len() <= 16 * 1024 && h.name.len() <= 512)
+    );
 }
 
 #[test]
@@ -295,5 +376,8 @@ fn ascii_digits_are_read_where_binary_is_expected_too() {
         text("kafka_dlt-original-partition", "7"),
         text("kafka_dlt-original-offset", "88213407123"),
     ]);
-    assert_eq!(analysis.origin, Some(hop("orders", 7, 88_213_407_123, None)));
+    assert_eq!(
+        analysis.origin,
+        Some(hop("orders", 7, 88_213_407_123, None))
+    );
 }

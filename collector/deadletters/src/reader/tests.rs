@@ -15,12 +15,19 @@ fn record(partition: i32, offset: i64, millis: i64, value: &str) -> SourceRecord
 fn bounds(partitions: &[(i32, i64, i64)]) -> Vec<PartitionBounds> {
     partitions
         .iter()
-        .map(|&(partition, log_start, end)| PartitionBounds { partition, log_start, end })
+        .map(|&(partition, log_start, end)| PartitionBounds {
+            partition,
+            log_start,
+            end,
+        })
         .collect()
 }
 
 fn query(limit: usize) -> PageQuery {
-    PageQuery { limit, ..PageQuery::default() }
+    PageQuery {
+        limit,
+        ..PageQuery::default()
+    }
 }
 
 /// Follows cursors to the end, through their text as a browser sends them; (partition, offset) of every record.
@@ -41,7 +48,10 @@ fn walk(source: &Memory, bounds: &[PartitionBounds], mut query: PageQuery) -> Ve
 fn three() -> (Memory, Vec<PartitionBounds>) {
     let memory = Memory::default();
     for n in 0..40 {
-        memory.push("t", record(0, if n < 20 { n } else { n + 500 }, n * 10, "a"));
+        memory.push(
+            "t",
+            record(0, if n < 20 { n } else { n + 500 }, n * 10, "a"),
+        );
     }
     for n in 0..25 {
         memory.push("t", record(1, n + 7, n * 15 + 3, "b"));
@@ -49,7 +59,10 @@ fn three() -> (Memory, Vec<PartitionBounds>) {
     for n in 0..10 {
         memory.push("t", record(2, n, n * 33 + 1, "needle in c"));
     }
-    (memory, bounds(&[(0, 0, 540), (1, 7, 32), (2, 0, 10), (3, 5, 5)]))
+    (
+        memory,
+        bounds(&[(0, 0, 540), (1, 7, 32), (2, 0, 10), (3, 5, 5)]),
+    )
 }
 
 #[test]
@@ -92,7 +105,11 @@ fn a_partition_and_offset_give_that_record_first() {
         ..query(3)
     };
     let page = read_page(&memory, "t", &bounds, &query).unwrap();
-    let seen: Vec<_> = page.records.iter().map(|r| (r.partition, r.offset)).collect();
+    let seen: Vec<_> = page
+        .records
+        .iter()
+        .map(|r| (r.partition, r.offset))
+        .collect();
     assert_eq!(seen, [(1, 12), (1, 11), (1, 10)]);
     assert_eq!(walk(&memory, &bounds, query).len(), 6);
 }
@@ -138,7 +155,10 @@ fn records_that_came_after_the_poll_are_on_the_first_page_and_push_none_off_the_
     let page = read_page(&memory, "t", &bounds, &query(2)).unwrap();
     assert_eq!(page.records[0].offset, 540);
     memory.push("t", record(0, 541, 11_000, "later"));
-    let next = PageQuery { cursor: page.next, ..query(100) };
+    let next = PageQuery {
+        cursor: page.next,
+        ..query(100)
+    };
     let rest = walk(&memory, &bounds, next);
     assert_eq!(rest.len(), 74);
     assert!(!rest.contains(&(0, 541)));
@@ -149,16 +169,36 @@ fn queries_that_make_no_sense_are_refused() {
     let (memory, bounds) = three();
     let ask = |query: PageQuery| read_page(&memory, "t", &bounds, &query).unwrap_err();
     assert_eq!(
-        ask(PageQuery { from_offset: Some(3), ..query(1) }),
+        ask(PageQuery {
+            from_offset: Some(3),
+            ..query(1)
+        }),
         ReadError::OffsetWithoutPartition
     );
     assert_eq!(
-        ask(PageQuery { partition: Some(9), ..query(1) }),
+        ask(PageQuery {
+            partition: Some(9),
+            ..query(1)
+        }),
         ReadError::NoPartition { partition: 9 }
     );
     let long = "1-1_".repeat(100_000);
-    for text in ["", "1", "1-", "-1-5", "1--5", "1-2_1-3", "a-b", "1-99999999999999999999", &long] {
-        assert_eq!(text.parse::<Cursor>(), Err(ReadError::BadCursor), "{text:.20}");
+    for text in [
+        "",
+        "1",
+        "1-",
+        "-1-5",
+        "1--5",
+        "1-2_1-3",
+        "a-b",
+        "1-99999999999999999999",
+        &long,
+    ] {
+        assert_eq!(
+            text.parse::<Cursor>(),
+            Err(ReadError::BadCursor),
+            "{text:.20}"
+        );
     }
 }
 
@@ -167,21 +207,38 @@ fn a_broken_source_is_an_error_with_its_reason() {
     let (memory, bounds) = three();
     *memory.broken.lock().unwrap() = Some("cannot reach 127.0.0.1:9092");
     let error = read_page(&memory, "t", &bounds, &query(1)).unwrap_err();
-    assert_eq!(error.to_string(), "cannot read records: cannot reach 127.0.0.1:9092");
+    assert_eq!(
+        error.to_string(),
+        "cannot read records: cannot reach 127.0.0.1:9092"
+    );
 }
 
 #[test]
 fn real_records_come_decoded() {
     let memory = Memory::with(all_spring());
-    let page = read_page(&memory, "orders-dlt", &bounds(&[(0, 0, 1), (1, 0, 2)]), &query(10)).unwrap();
+    let page = read_page(
+        &memory,
+        "orders-dlt",
+        &bounds(&[(0, 0, 1), (1, 0, 2)]),
+        &query(10),
+    )
+    .unwrap();
     assert_eq!(page.records.len(), 3);
-    assert!(page.records.windows(2).all(|pair| pair[0].timestamp >= pair[1].timestamp));
+    assert!(
+        page.records
+            .windows(2)
+            .all(|pair| pair[0].timestamp >= pair[1].timestamp)
+    );
     let newest = &page.records[0];
     assert_eq!((newest.partition, newest.offset), (0, 0));
     assert_eq!(newest.key.as_ref().unwrap().text, "customer-1");
     let value = newest.value.as_ref().unwrap();
     assert_eq!(value.encoding, crate::Encoding::Json);
-    assert!(value.text.starts_with("{\n  \"order\": \"ORD-0120\",\n  \"amount\": -130,"));
+    assert!(
+        value
+            .text
+            .starts_with("{\n  \"order\": \"ORD-0120\",\n  \"amount\": -130,")
+    );
     assert_eq!(
         newest.traceparent.unwrap().trace_id.to_hex(),
         "6c776b7978c686d55f1aa884001cd473"
