@@ -9,7 +9,7 @@ const FOLD_FROM: f64 = 0.10;
 /// A stretch between folded waits is at least this wide, where there is room.
 const STRETCH_AT_LEAST: f64 = 0.20;
 /// Ticks stand at least this far apart, in pixels.
-const TICK_EVERY_PX: f64 = 58.0;
+const TICK_EVERY_PX: f64 = 46.0;
 /// A folded wait is drawn this wide, in pixels.
 pub(crate) const BAND_PX: f64 = 52.0;
 
