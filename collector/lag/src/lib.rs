@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Consumer lag: from offset samples to messages, time, states and sentences.
+//!
+//! Owns: what lag means (readable lag beside the tools' number), the history of ends that time lag is read from, the
+//! states of partitions and groups and their reasons.
+//! Refuses to know: brokers, clocks, disks. Time is an argument; two engines that are fed alike say the same.
+//!
+//! Invariants:
+//! - Unknown is never 0: what could not be read is `None`, with the reason.
+//! - Time lag is never negative and is never extrapolated beyond what is known: it is bounded then, and says so.
+//! - From polls alone one sees that an offset has not moved, not that nobody committed: no sentence says "has not
+//!   committed".
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests panic on surprise"))]
+
+mod assess;
+mod engine;
+mod history;
+mod track;
+mod types;
+mod words;
+
+pub use engine::{Checkpoint, LagEngine, MarkerQuestion};
+pub use types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, State, TimeLag};

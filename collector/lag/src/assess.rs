@@ -1,0 +1,471 @@
+//! Judges one partition of a group: numbers, state, sentence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_model::UnixNanos;
+use highwater_model::broker::TopicFacts;
+
+use crate::history::{EndHistory, since};
+use crate::track::Track;
+use crate::types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, State, TimeLag};
+use crate::words::{count, duration, messages};
+
+/// What the rest of the group does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupMotion {
+    /// It is known to have no members, though it had some, or none of its offsets moved within the window.
+    pub(crate) abandoned: bool,
+    /// One of its partitions moved within the window.
+    pub(crate) moved: bool,
+}
+
+/// Everything known of one partition of a group.
+pub(crate) struct Facts<'a> {
+    pub(crate) group: &'a str,
+    /// `orders/3`.
+    pub(crate) place: String,
+    pub(crate) committed: i64,
+    pub(crate) log_start: Option<i64>,
+    /// Log start as of the sample before: below it, nothing was left when the committed offset was read.
+    pub(crate) log_start_before: Option<i64>,
+    pub(crate) end: i64,
+    pub(crate) last_stable: Option<i64>,
+    /// The last stable offset stands where it stands since.
+    pub(crate) stable_since: UnixNanos,
+    /// The end was read before the committed offset: being ahead of it proves nothing.
+    pub(crate) race: bool,
+    pub(crate) topic: Option<&'a TopicFacts>,
+    pub(crate) member: Option<Arc<str>>,
+    pub(crate) motion: GroupMotion,
+    pub(crate) read_at: UnixNanos,
+}
+
+/// A partition of which nothing can be said, and why.
+pub(crate) fn unreadable(
+    state: State,
+    reason: String,
+    committed: Option<i64>,
+    member: Option<Arc<str>>,
+    now: UnixNanos,
+) -> PartitionLag {
+    PartitionLag {
+        state,
+        reason,
+        state_since: now,
+        committed,
+        log_start: None,
+        end: None,
+        last_stable: None,
+        member,
+        lag_messages: None,
+        lag_is_upper_bound: false,
+        lag_by_tools: None,
+        lost_messages: None,
+        open_transaction: None,
+        nothing_readable: false,
+        time_lag: None,
+        in_per_s: None,
+        out_per_s: None,
+        drain: None,
+        retention_left: None,
+        moved_at: None,
+        read_at: None,
+    }
+}
+
+/// Judges a partition whose committed offset and end are known. Says beside it whether a clamp was needed.
+pub(crate) fn assess(
+    facts: Facts<'_>,
+    track: &mut Track,
+    history: &EndHistory,
+    config: &Config,
+    now: UnixNanos,
+) -> (PartitionLag, bool) {
+    let clamped = facts.race && facts.committed > facts.end;
+    let beyond_end = !facts.race && facts.committed > facts.end;
+    let compacted = facts.topic.and_then(|topic| topic.compacted) == Some(true);
+
+    let lost = lost_messages(&facts, track, now);
+    let position = facts.committed.max(facts.log_start.unwrap_or(0));
+    let nothing_readable = track
+        .empty
+        .is_some_and(|(from, upto)| from == facts.committed && upto >= facts.end && from < upto);
+    let (lag_messages, open_transaction) = if beyond_end {
+        (None, None)
+    } else if nothing_readable {
+        (Some(0), None)
+    } else {
+        let (readable, open) = readable(&facts, position);
+        // What a bounded read has shown to be empty stays so when more is appended.
+        let empty = track
+            .empty
+            .filter(|(from, upto)| *from == facts.committed && *upto < facts.end)
+            .map_or(0, |(from, upto)| distance(from, upto));
+        (Some(readable.saturating_sub(empty)), open)
+    };
+    let time_lag = lag_messages.and_then(|lag| {
+        if lag == 0 {
+            return Some(TimeLag {
+                duration: Duration::ZERO,
+                bound: Bound::Exact,
+            });
+        }
+        let unread = track
+            .empty
+            .filter(|(from, _)| *from == facts.committed)
+            .map_or(position, |(_, upto)| upto.max(position));
+        history.time_lag(unread, now, config.exact_gap)
+    });
+
+    let rates = track.rates();
+    let in_per_s = rates
+        .map(|(appended, _)| appended)
+        .or_else(|| history.rate(config.window));
+    let out_per_s = rates.map(|(_, committed)| committed);
+    let drain = drain(lag_messages, rates);
+    let retention_left = retention_left(&facts, lag_messages, time_lag, compacted);
+
+    let mut lag = PartitionLag {
+        state: State::Ok,
+        reason: String::new(),
+        state_since: now,
+        committed: Some(facts.committed),
+        log_start: facts.log_start,
+        end: Some(facts.end),
+        last_stable: facts.last_stable,
+        member: facts.member.clone(),
+        lag_messages,
+        lag_is_upper_bound: compacted && lag_messages.is_some_and(|lag| lag > 0),
+        lag_by_tools: Some(facts.end.saturating_sub(facts.committed)),
+        lost_messages: lost,
+        open_transaction,
+        nothing_readable,
+        time_lag,
+        in_per_s,
+        out_per_s,
+        drain,
+        retention_left,
+        moved_at: track.moved_at,
+        read_at: Some(facts.read_at),
+    };
+    lag.state = state(&lag, &facts, track, config, now, beyond_end);
+    lag.reason = reason(&lag, &facts, track, now);
+    (lag, clamped)
+}
+
+fn distance(from: i64, to: i64) -> u64 {
+    u64::try_from(to.saturating_sub(from)).unwrap_or(0)
+}
+
+/// Messages that can be read from `position`, and those that an open transaction still withholds.
+fn readable(facts: &Facts<'_>, position: i64) -> (u64, Option<OpenTransaction>) {
+    let to_end = distance(position, facts.end);
+    match facts.last_stable {
+        // A committed offset past the last stable one is of a consumer that reads uncommitted records.
+        Some(stable) if stable < facts.end && facts.committed <= stable => {
+            let reach = stable.max(position);
+            let open = OpenTransaction {
+                messages: distance(reach, facts.end),
+                since: facts.stable_since,
+            };
+            (distance(position, reach), Some(open))
+        }
+        _ => (to_end, None),
+    }
+}
+
+/// Messages deleted unread: what lies between the committed offset and the log start.
+///
+/// The log start of the sample before decides: the group may have read on, and the log may have been cut behind it,
+/// between this sample's two readings (Kafka Streams cuts its own topics that way all the time).
+fn lost_messages(facts: &Facts<'_>, track: &mut Track, now: UnixNanos) -> Option<u64> {
+    if let (Some(before), Some(start)) = (facts.log_start_before, facts.log_start) {
+        let lost = distance(facts.committed, before.min(start));
+        if lost > 0 {
+            track.lost = Some((now, lost));
+        }
+    }
+    track.lost.map(|(_, lost)| lost)
+}
+
+fn drain(lag_messages: Option<u64>, rates: Option<(f64, f64)>) -> Option<Duration> {
+    let lag = lag_messages?;
+    if lag == 0 {
+        return Some(Duration::ZERO);
+    }
+    let (appended, committed) = rates?;
+    let gain = committed - appended;
+    // Beyond a year it is no forecast.
+    let seconds = lag as f64 / gain;
+    (gain > 0.0 && seconds < 31_536_000.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+fn retention_left(
+    facts: &Facts<'_>,
+    lag_messages: Option<u64>,
+    time_lag: Option<TimeLag>,
+    compacted: bool,
+) -> Option<Duration> {
+    if compacted || lag_messages? == 0 {
+        return None;
+    }
+    let retention = u64::try_from(facts.topic?.retention_ms?).ok()?;
+    Some(Duration::from_millis(retention).saturating_sub(time_lag?.duration))
+}
+
+/// The worst state that applies.
+fn state(
+    lag: &PartitionLag,
+    facts: &Facts<'_>,
+    track: &Track,
+    config: &Config,
+    now: UnixNanos,
+    beyond_end: bool,
+) -> State {
+    if lag.lost_messages.is_some() {
+        return State::DataLoss;
+    }
+    if beyond_end {
+        return State::BeyondEnd;
+    }
+    let behind = lag.lag_messages.is_some_and(|lag| lag > config.allowed_lag);
+    if !behind {
+        return State::Ok;
+    }
+    if facts.motion.abandoned {
+        return State::Stopped;
+    }
+    // A consumer may leave the tail of a quiet topic uncommitted. It is stuck when the end moved on without it, or
+    // when a read has shown that a message waits.
+    let waits = track.end_moved_on() || track.readable_at == Some(facts.committed);
+    if track.still_for(config.window, now) && waits {
+        return if facts.motion.moved {
+            State::Stalled
+        } else {
+            State::Stopped
+        };
+    }
+    if track.falls_behind(config.window) {
+        return State::FallingBehind;
+    }
+    if track.rewind.is_some() {
+        return State::Rewound;
+    }
+    State::Ok
+}
+
+/// `12,400 messages (3 m 20 s)`.
+pub(crate) fn amount(lag: Option<u64>, time_lag: Option<TimeLag>) -> String {
+    let Some(lag) = lag else {
+        return "an unknown number of messages".to_owned();
+    };
+    let time = match time_lag {
+        Some(time) if lag > 0 => {
+            let qualifier = match time.bound {
+                Bound::Exact => "",
+                Bound::AtLeast => "at least ",
+                Bound::AtMost => "at most ",
+            };
+            format!(" ({qualifier}{})", duration(time.duration))
+        }
+        _ => String::new(),
+    };
+    format!("{}{time}", messages(lag))
+}
+
+fn reason(lag: &PartitionLag, facts: &Facts<'_>, track: &Track, now: UnixNanos) -> String {
+    let (group, place) = (facts.group, facts.place.as_str());
+    let amount = amount(lag.lag_messages, lag.time_lag);
+    let still = duration(since(now, track.still_since));
+    let base = match lag.state {
+        State::DataLoss => {
+            let lost = messages(lag.lost_messages.unwrap_or(0));
+            format!(
+                "{group} lost {lost} on {place}: they were deleted before they were read; {amount} are left to read"
+            )
+        }
+        State::Stopped if facts.motion.abandoned && !track.end_moved_on() => {
+            format!("{group} has no members, and {amount} wait on {place}")
+        }
+        State::Stopped if facts.motion.abandoned => {
+            format!("{group} has no members and is {amount} behind on {place}")
+        }
+        State::Stopped => {
+            format!("{group} has not moved for {still} and is {amount} behind on {place}")
+        }
+        State::Stalled => format!(
+            "{group} has not moved on {place} for {still}, while its other partitions do, and is {amount} behind"
+        ),
+        State::BeyondEnd => format!(
+            "{group} is {} past the end of {place} (committed {}, end {}): the topic was made anew or cut, and what {group} reads next is up to its reset policy",
+            messages(distance(facts.end, facts.committed)),
+            count(u64::try_from(facts.committed).unwrap_or(0)),
+            count(u64::try_from(facts.end).unwrap_or(0)),
+        ),
+        State::FallingBehind => {
+            format!("{group} is {amount} behind on {place} and falling further behind")
+        }
+        State::Rewound => {
+            let (by, ago) = track.rewind.map_or((0, Duration::ZERO), |rewind| {
+                (rewind.by, since(now, rewind.at))
+            });
+            format!(
+                "{group} went back by {} on {place} {} ago and is {amount} behind",
+                messages(by),
+                duration(ago)
+            )
+        }
+        State::Unknown | State::NoCommit | State::Ok => match lag.lag_messages {
+            Some(0) if lag.nothing_readable && lag.lag_by_tools != Some(0) => format!(
+                "{group} is up to date on {place}: the last {} hold no message, only transaction markers or aborted records",
+                offsets(lag.lag_by_tools.unwrap_or(0)),
+            ),
+            Some(0) => format!("{group} is up to date on {place}"),
+            _ => {
+                let trend = match (lag.drain, track.drains()) {
+                    (Some(left), true) => format!(" and draining, caught up in {}", duration(left)),
+                    _ => String::new(),
+                };
+                format!("{group} is {amount} behind on {place}{trend}")
+            }
+        },
+    };
+    let mut sentence = base;
+    if let Some(open) = lag.open_transaction {
+        sentence.push_str(&format!(
+            "; {} in a transaction open for {}",
+            messages(open.messages),
+            duration(since(now, open.since))
+        ));
+    }
+    sentence.push_str(&retention(
+        lag.retention_left,
+        facts.topic.and_then(|topic| topic.retention_ms),
+    ));
+    sentence.push('.');
+    sentence
+}
+
+fn offsets(number: i64) -> String {
+    let number = number.unsigned_abs();
+    if number == 1 {
+        "offset".to_owned()
+    } else {
+        format!("{} offsets", count(number))
+    }
+}
+
+/// Warns when more than half of the retention is used up.
+pub(crate) fn retention(left: Option<Duration>, retention_ms: Option<i64>) -> String {
+    let (Some(left), Some(Ok(whole))) = (left, retention_ms.map(u64::try_from)) else {
+        return String::new();
+    };
+    if left.as_millis() * 2 > u128::from(whole) {
+        return String::new();
+    }
+    format!("; unread messages are deleted in {}", duration(left))
+}
+
+/// The group's own sentence.
+pub(crate) fn group_reason(name: &str, group: &GroupLag) -> String {
+    let worst = |state: State| {
+        group
+            .partitions
+            .iter()
+            .filter(move |(_, lag)| lag.state == state)
+    };
+    let affected = worst(group.state).count();
+    let mut topics: Vec<&str> = worst(group.state).map(|(place, _)| &*place.topic).collect();
+    topics.dedup();
+    // One partition alone says it best.
+    if affected == 1 && group.partitions.len() == 1 {
+        return worst(group.state)
+            .next()
+            .map_or_else(String::new, |(_, lag)| lag.reason.clone());
+    }
+    let place = match topics.as_slice() {
+        [] => "no topic".to_owned(),
+        [one] => (*one).to_owned(),
+        [one, two] => format!("{one} and {two}"),
+        [one, rest @ ..] => format!("{one} and {} more topics", rest.len()),
+    };
+    let lag: Option<u64> = sum(worst(group.state).map(|(_, lag)| lag.lag_messages));
+    let time = longest(worst(group.state).map(|(_, lag)| lag.time_lag));
+    let amount = amount(lag, time);
+    let which = if affected < group.partitions.len() {
+        format!(" ({affected} of {} partitions)", group.partitions.len())
+    } else {
+        String::new()
+    };
+    let mut sentence = match group.state {
+        State::DataLoss => {
+            let lost = sum(worst(State::DataLoss).map(|(_, lag)| lag.lost_messages));
+            format!(
+                "{name} lost {} on {place}{which}: they were deleted before they were read; {amount} are left to read",
+                messages(lost.unwrap_or(0))
+            )
+        }
+        State::Stopped if group.members == Some(0) => {
+            format!("{name} has no members and is {amount} behind on {place}{which}")
+        }
+        State::Stopped => {
+            let still = match (group.moved_at, group.read_at) {
+                (Some(moved), Some(now)) => format!(" for {}", duration(since(now, moved))),
+                _ => String::new(),
+            };
+            format!("{name} has not moved{still} and is {amount} behind on {place}{which}")
+        }
+        State::Stalled => format!(
+            "{name} does not move on {place}{which}, while its other partitions do, and is {amount} behind there"
+        ),
+        State::BeyondEnd => format!(
+            "{name} is past the end of {place}{which}: the topic was made anew or cut, and what {name} reads next is up to its reset policy"
+        ),
+        State::FallingBehind => {
+            format!("{name} is {amount} behind on {place}{which} and falling further behind")
+        }
+        State::Rewound => format!("{name} went back on {place}{which} and is {amount} behind"),
+        State::Unknown => {
+            let first = worst(State::Unknown).next();
+            return first.map_or_else(String::new, |(_, lag)| lag.reason.clone());
+        }
+        State::NoCommit => format!("{name} has no commit yet on {place}{which}"),
+        State::Ok if group.partitions.is_empty() => {
+            format!("{name} has no commits and no assignment")
+        }
+        State::Ok if lag == Some(0) => format!("{name} is up to date on {place}"),
+        State::Ok => {
+            let trend = match (group.drain, group.in_per_s, group.out_per_s) {
+                (Some(left), Some(appended), Some(committed)) if committed > appended => {
+                    format!(" and draining, caught up in {}", duration(left))
+                }
+                _ => String::new(),
+            };
+            format!("{name} is {amount} behind on {place}{trend}")
+        }
+    };
+    sentence.push_str(&retention(group.retention_left, group.retention_ms));
+    if group.partitions_read < group.partitions_total {
+        sentence.push_str(&format!(
+            "; {} of {} partitions read",
+            group.partitions_read, group.partitions_total
+        ));
+    }
+    sentence.push('.');
+    sentence
+}
+
+/// Sum of what is known; `None` when nothing is.
+pub(crate) fn sum<T: std::ops::Add<Output = T>>(
+    values: impl Iterator<Item = Option<T>>,
+) -> Option<T> {
+    values.flatten().reduce(|a, b| a + b)
+}
+
+/// The longest; of equal ones the surest.
+pub(crate) fn longest(times: impl Iterator<Item = Option<TimeLag>>) -> Option<TimeLag> {
+    times
+        .flatten()
+        .max_by_key(|time| (time.duration, time.bound == Bound::Exact))
+}

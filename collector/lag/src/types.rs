@@ -1,0 +1,200 @@
+//! What the engine says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_model::UnixNanos;
+use highwater_model::broker::TopicPartition;
+use serde::{Deserialize, Serialize};
+
+/// How the engine judges.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// W: how long something must not move before it counts as stopped; also what rates are over.
+    pub window: Duration,
+    /// The time lag at which a group is critical: only carried along, colours are the API's.
+    pub mark: Duration,
+    /// Messages of lag that are always fine.
+    pub allowed_lag: u64,
+    /// Samples further apart than this bound a time lag instead of giving it (unless that is little of its age).
+    /// At least three poll intervals.
+    pub exact_gap: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(300),
+            mark: Duration::from_secs(60),
+            allowed_lag: 0,
+            exact_gap: Duration::from_secs(60),
+        }
+    }
+}
+
+/// State of a partition, worst first; a group shows its worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Committed below log start: records were deleted unread.
+    DataLoss,
+    /// No partition of the group moved while ends did, or it has no members.
+    Stopped,
+    /// This partition did not move while its end did, and another of the group moved.
+    Stalled,
+    /// Committed past the end.
+    BeyondEnd,
+    /// Lag never fell and grew.
+    FallingBehind,
+    /// Committed went back.
+    Rewound,
+    /// Could not be read.
+    Unknown,
+    /// No commit yet.
+    NoCommit,
+    /// Fine.
+    Ok,
+}
+
+impl State {
+    /// The name on the wire: `data_loss`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DataLoss => "data_loss",
+            Self::Stopped => "stopped",
+            Self::Stalled => "stalled",
+            Self::BeyondEnd => "beyond_end",
+            Self::FallingBehind => "falling_behind",
+            Self::Rewound => "rewound",
+            Self::Unknown => "unknown",
+            Self::NoCommit => "no_commit",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+/// How sure a time lag is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Interpolated between two samples.
+    Exact,
+    /// The history begins later: it is this or more.
+    AtLeast,
+    /// The record came somewhere in a gap of the history: it is this or less.
+    AtMost,
+}
+
+/// The age of the oldest unread record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TimeLag {
+    /// The age.
+    pub duration: Duration,
+    /// How sure.
+    pub bound: Bound,
+}
+
+/// Messages that a read_committed consumer cannot reach yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenTransaction {
+    /// Offsets between the last stable offset (or the position, if further) and the end.
+    pub messages: u64,
+    /// The last stable offset stands there since, as far as seen.
+    pub since: UnixNanos,
+}
+
+/// A partition of a group.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PartitionLag {
+    /// State.
+    pub state: State,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// In this state since.
+    pub state_since: UnixNanos,
+    /// Committed offset; `None`: no commit, or unknown (`state` tells).
+    pub committed: Option<i64>,
+    /// First offset kept.
+    pub log_start: Option<i64>,
+    /// High watermark.
+    pub end: Option<i64>,
+    /// Last stable offset.
+    pub last_stable: Option<i64>,
+    /// The member it is assigned to: its broker-assigned id.
+    pub member: Option<Arc<str>>,
+    /// Messages that can still be read.
+    pub lag_messages: Option<u64>,
+    /// The topic is compacted: there are that many messages or fewer.
+    pub lag_is_upper_bound: bool,
+    /// end - committed, as Kafka's own tool prints it; may be negative.
+    pub lag_by_tools: Option<i64>,
+    /// Messages deleted before they were read.
+    pub lost_messages: Option<u64>,
+    /// Messages of transactions that are still open.
+    pub open_transaction: Option<OpenTransaction>,
+    /// A bounded read has shown that the offsets up to the end hold no message (transaction markers, aborted records).
+    pub nothing_readable: bool,
+    /// Age of the oldest unread message.
+    pub time_lag: Option<TimeLag>,
+    /// Appended a second, over the window.
+    pub in_per_s: Option<f64>,
+    /// Committed a second, over the window.
+    pub out_per_s: Option<f64>,
+    /// Until caught up at these rates; `None` when never, or unknown.
+    pub drain: Option<Duration>,
+    /// Until the oldest unread message is deleted; `None` unlimited, unknown, or nothing unread.
+    pub retention_left: Option<Duration>,
+    /// When the committed offset last changed, if that was seen.
+    pub moved_at: Option<UnixNanos>,
+    /// When its end was read.
+    pub read_at: Option<UnixNanos>,
+}
+
+/// A group.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GroupLag {
+    /// Worst state of its partitions.
+    pub state: State,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// In this state since.
+    pub state_since: UnixNanos,
+    /// The mark, as configured.
+    pub mark: Duration,
+    /// Messages that can still be read, of the partitions where that is known; `None` when of none.
+    pub lag_messages: Option<u64>,
+    /// end - committed summed, of the partitions where that is known; `None` when of none.
+    pub lag_by_tools: Option<i64>,
+    /// Worst partition's time lag.
+    pub time_lag: Option<TimeLag>,
+    /// Appended a second to its partitions.
+    pub in_per_s: Option<f64>,
+    /// Committed a second by it.
+    pub out_per_s: Option<f64>,
+    /// Until every partition is caught up.
+    pub drain: Option<Duration>,
+    /// Least of its partitions'.
+    pub retention_left: Option<Duration>,
+    /// Smallest `retention.ms` of its topics; negative is unlimited and only given when all are.
+    pub retention_ms: Option<i64>,
+    /// When its committed offsets were read.
+    pub read_at: Option<UnixNanos>,
+    /// When one of its committed offsets last changed, if that was seen.
+    pub moved_at: Option<UnixNanos>,
+    /// Topics it reads.
+    pub topics: Vec<Arc<str>>,
+    /// Partitions that it has a commit on, and that could be read.
+    pub partitions_read: u32,
+    /// Partitions of its topics.
+    pub partitions_total: u32,
+    /// Members; `None` unknown.
+    pub members: Option<u32>,
+    /// The broker's word: `Stable`, `Empty`; `None` unknown.
+    pub broker_state: Option<Arc<str>>,
+    /// `classic`, `consumer`, `share`, `streams`.
+    pub kind: Arc<str>,
+    /// Its partitions: every one that is assigned or has a commit.
+    pub partitions: BTreeMap<TopicPartition, PartitionLag>,
+}

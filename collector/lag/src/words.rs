@@ -1,0 +1,80 @@
+//! Numbers as sentences say them (the dashboard's rules: full counts, two units of time, a no-break space before a unit).
+
+use std::time::Duration;
+
+const NBSP: char = '\u{a0}';
+
+/// `12,400`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `12,400 messages`, `1 message`.
+pub(crate) fn messages(number: u64) -> String {
+    let unit = if number == 1 { "message" } else { "messages" };
+    format!("{}{NBSP}{unit}", count(number))
+}
+
+/// `2 d 4 h`, `13 h 10 m`, `3 m 20 s`, `12 s`; `under 1 s` below that.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600, seconds / 60);
+    let pair = |large: u64, large_unit: char, small: u64, small_unit: char| {
+        if small == 0 {
+            format!("{large}{NBSP}{large_unit}")
+        } else {
+            format!("{large}{NBSP}{large_unit} {small}{NBSP}{small_unit}")
+        }
+    };
+    if days > 0 {
+        pair(days, 'd', hours % 24, 'h')
+    } else if hours > 0 {
+        pair(hours, 'h', minutes % 60, 'm')
+    } else if minutes > 0 {
+        pair(minutes, 'm', seconds % 60, 's')
+    } else if seconds > 0 {
+        format!("{seconds}{NBSP}s")
+    } else {
+        format!("under 1{NBSP}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        text.replace(NBSP, " ")
+    }
+
+    #[test]
+    fn counts_are_full_with_separators() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(12_400), "12,400");
+        assert_eq!(count(88_213_407), "88,213,407");
+        assert_eq!(plain(&messages(1)), "1 message");
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most_and_no_zero_second_one() {
+        for (seconds, text) in [
+            (0, "under 1 s"),
+            (12, "12 s"),
+            (200, "3 m 20 s"),
+            (3_600, "1 h"),
+            (47_400, "13 h 10 m"),
+            (187_200, "2 d 4 h"),
+        ] {
+            assert_eq!(plain(&duration(Duration::from_secs(seconds))), text);
+        }
+    }
+}
