@@ -144,7 +144,8 @@ impl KafkaProbe {
         polled
     }
 
-    /// Asks where partitions ended at earlier times, in calls of one time each. Needs only the right to describe.
+    /// Asks where partitions ended at earlier times, in one call for each time a partition is asked about. Needs only
+    /// the right to describe.
     ///
     /// Partitions that could not be asked are left out.
     ///
@@ -156,27 +157,37 @@ impl KafkaProbe {
     ) -> Result<Vec<EndAtTime>, ProbeError> {
         let timeout = self.config.request_timeout;
         let client = self.client()?;
-        let mut by_time: BTreeMap<UnixNanos, Vec<(TopicPartition, i64)>> = BTreeMap::new();
-        for (partition, at) in questions {
-            let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-            by_time
-                .entry(*at)
-                .or_default()
-                .push((partition.clone(), millis));
+        // A call holds a partition once, each with its own time: the n-th question of every partition shares a call.
+        let mut sorted = questions.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut calls: Vec<Vec<(TopicPartition, UnixNanos)>> = Vec::new();
+        let mut nth = 0;
+        for (index, question) in sorted.iter().enumerate() {
+            let again = index > 0 && sorted[index - 1].0 == question.0;
+            nth = if again { nth + 1 } else { 0 };
+            if calls.len() <= nth {
+                calls.push(Vec::new());
+            }
+            calls[nth].push(question.clone());
         }
-        let mut answers = Vec::with_capacity(questions.len());
-        for (at, mut asked) in by_time {
-            asked.sort_unstable();
-            asked.dedup();
+        let mut answers = Vec::with_capacity(sorted.len());
+        for call in calls {
+            let asked: Vec<(TopicPartition, i64)> = call
+                .iter()
+                .map(|(partition, at)| {
+                    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+                    (partition.clone(), millis)
+                })
+                .collect();
             let deadline = Instant::now() + timeout;
-            for (partition, offset) in
-                client.list_offsets(&asked, Isolation::ReadUncommitted, deadline)
-            {
-                if let Ok(ListedOffset { offset }) = offset {
+            let ends = client.list_offsets(&asked, Isolation::ReadUncommitted, deadline);
+            for (partition, at) in call {
+                if let Some(Ok(ListedOffset { offset })) = ends.get(&partition) {
                     answers.push(EndAtTime {
                         partition,
                         at,
-                        offset: (offset >= 0).then_some(offset),
+                        offset: (*offset >= 0).then_some(*offset),
                     });
                 }
             }
@@ -560,14 +571,16 @@ fn known(listed: Option<&Known<ListedOffset>>) -> Known<i64> {
 /// Adds what describing told.
 fn describe(group: &mut GroupFacts, described: Option<Known<DescribedGroup>>) {
     if &*group.kind == "share" {
-        if group.error.is_none() {
-            // Its committed offsets could be read, as no share group's can.
-            group.kind = Arc::from("streams");
-            group.broker_state = Err(Arc::from("this client cannot describe streams groups"));
-        } else {
-            group.broker_state = Err(Arc::from("this client cannot describe share groups"));
+        // The broker lists it and describes it as no consumer group. One with commits is of Kafka Streams' protocol
+        // (KIP-1071); a share group has none that this call could show.
+        let commits = !group.committed.is_empty();
+        group.kind = Arc::from(if commits { "streams" } else { "share" });
+        group.broker_state = Err(Arc::from(
+            "the Kafka client cannot describe a group of this protocol",
+        ));
+        if !commits {
             group.error = Some(Arc::from(
-                "a share group's position is kept record by record, and this client has no call to read it",
+                "it is a share group, whose position is kept record by record, and the Kafka client has no call to read it",
             ));
         }
         group.members = group.broker_state.clone().map(|_| Vec::new());
