@@ -25,6 +25,30 @@ pub enum Value {
     Map(Vec<(String, Value)>),
 }
 
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Str(text.to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Bool(flag)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Value {
+    fn from(items: [&str; N]) -> Self {
+        Self::Array(items.map(Self::from).to_vec())
+    }
+}
+
 /// Attributes in the order in which they were sent; keys may repeat, the first wins.
 pub type Attributes = Vec<(String, Value)>;
 

@@ -49,7 +49,7 @@ fn first_host(text: &str) -> Option<&str> {
     let quote = |c: char| matches!(c, '"' | '\'') || c.is_whitespace();
     let mut text = text.trim_matches(quote);
     if let Some(list) = text.strip_prefix('[')
-        && list.trim_start().starts_with(['"', '\''])
+        && list.trim_start().starts_with(['"', '\'', ']'])
     {
         text = list.strip_suffix(']').unwrap_or(list);
     }

@@ -95,6 +95,6 @@ fn receive_is_the_handler(view: &View<'_>) -> bool {
 /// message end before the handler starts. Nor for kafkajs's `eachBatch`, whose process spans all last as long as
 /// the batch; they are told from `eachMessage` by their links, since there the producer is the parent.
 pub(super) fn duration_is_work(view: &View<'_>, operation: Operation) -> bool {
-    operation == Operation::Process
-        && !(view.scope.contains("kafkajs") && !view.span.links.is_empty())
+    let whole_batch = view.scope.contains("kafkajs") && !view.span.links.is_empty();
+    operation == Operation::Process && !whole_batch
 }

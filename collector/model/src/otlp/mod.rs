@@ -9,6 +9,8 @@
 //! normalised spans, prost's recursion limit keeps nesting.
 
 mod convert;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +24,6 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::batch::{Batch, BatchSpan};
-use crate::ids::{SpanId, TraceId};
 use crate::normalise::{OriginFacts, Rules, normalise_from};
 use crate::raw::{Origin, RawSpan};
 use wire::{Field, next_field};
@@ -377,12 +378,6 @@ fn resource_spans(builder: &mut BatchBuilder<'_>, bytes: Bytes) -> Result<(), De
         }
     }
     Ok(())
-}
-
-/// Whether bytes are an id: the JSON decoder checks before it encodes.
-#[must_use]
-pub fn valid_ids(trace_id: &[u8], span_id: &[u8]) -> bool {
-    TraceId::from_bytes(trace_id).is_some() && SpanId::from_bytes(span_id).is_some()
 }
 
 /// Counts the messages at the end of a path of field numbers, without decoding any: how a receiver tells the number
