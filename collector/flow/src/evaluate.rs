@@ -188,16 +188,19 @@ fn same_consumer(a: &Entry, b: &Entry) -> bool {
         }
 }
 
-/// Whether other spans stand for what this receive fetched: process spans under it or linked to it, or the
-/// per-message receives of a batch. A receive inside a process span (two instrumentations at once) yields too.
+/// Whether other spans stand for what this receive fetched: those under it, process spans linked to it, or a batch's
+/// per-message receives linked to it. A receive inside a process span (two instrumentations at once) yields too.
 fn yields(table: &Table, entry: &Entry, message: &Message) -> bool {
     if message.operation != Operation::Receive {
         return false;
     }
-    if table
-        .refs(entry.id)
-        .any(|other| same_consumer(entry, other))
-    {
+    let stands_for = |other: &Entry| {
+        same_consumer(entry, other)
+            && (other.parent_ref() == Some(entry.id)
+                || is_process(other)
+                || (!message.named && other.is(Role::Consumer).is_some_and(|m| m.named)))
+    };
+    if table.refs(entry.id).any(stands_for) {
         return true;
     }
     entry
@@ -236,29 +239,38 @@ fn attempts(table: &Table, entry: &Entry, message: &Message, producers: &[&Entry
             open: None,
         };
     }
-    if message.named || (links.len() < 2 && message.batch.is_none_or(|n| n == 1)) {
-        // One message. Somebody else's process span of the same message, if there is one, is the attempt.
-        let elsewhere = entry.targets().into_iter().any(|target| {
-            table.get(target).is_none_or(|t| t.role == Role::Producer) && handled(target)
-        });
-        let count = u32::from(!elsewhere);
+    if message.named || links.is_empty() {
+        // One message, or a batch that names none of its messages. Where a process span of the same message is known,
+        // that is the attempt.
+        let count = if message.named {
+            1
+        } else {
+            message.batch.unwrap_or(1)
+        };
+        let elsewhere = count == 1
+            && entry.targets().into_iter().any(|target| {
+                table
+                    .get(target)
+                    .is_none_or(|target| target.role == Role::Producer)
+                    && handled(target)
+            });
+        let count = if elsewhere { 0 } else { count };
         return Attempts {
             count,
             records: records(message, producers, count, |_| true),
             open: None,
         };
     }
-    if links.is_empty() {
-        return Attempts {
-            count: message.batch.unwrap_or(1),
-            records: Vec::new(),
-            open: None,
-        };
-    }
+    // A batch's links lead to what was sent, or to the batch's own per-message receives, which count themselves.
     let open: HashSet<SpanRef> = links
         .iter()
         .map(|link| link.to)
-        .filter(|&target| !handled(target))
+        .filter(|&target| {
+            !handled(target)
+                && !table
+                    .get(target)
+                    .is_some_and(|target| same_consumer(entry, target))
+        })
         .collect();
     let count = open.len() as u32;
     Attempts {
@@ -329,7 +341,8 @@ fn producers_of<'t>(table: &'t Table, entry: &Entry) -> Vec<&'t Entry> {
         return found;
     }
     for target in entry.targets() {
-        if let Some(receive) = table.get(target)
+        if message.operation == Operation::Process
+            && let Some(receive) = table.get(target)
             && receive.role == Role::Consumer
             && same_consumer(entry, receive)
         {

@@ -126,6 +126,32 @@ impl<'f> Resolver<'f> {
             .contains(&(cluster.clone(), topic.clone(), group.clone()))
     }
 
+    /// The group that a retry topic's group was made from (Spring: `G-retry-400`, `G-dlt`), where that group is known;
+    /// else the group itself.
+    pub(crate) fn base_group(&self, cluster: &Arc<str>, group: Arc<str>) -> Arc<str> {
+        let stem = group.trim_end_matches(|c: char| c.is_ascii_digit());
+        let base = group
+            .strip_suffix("-dlt")
+            .or_else(|| group.strip_suffix("-retry"))
+            .or_else(|| stem.strip_suffix("-retry-"));
+        let Some(base) = base else {
+            return group;
+        };
+        let by_broker = self
+            .facts
+            .clusters
+            .get(cluster)
+            .and_then(|facts| facts.groups.get_key_value(base))
+            .map(|(name, _)| name.clone());
+        let by_spans = || {
+            self.with_spans
+                .iter()
+                .find(|(at, _, name)| at == cluster && **name == *base)
+                .map(|(_, _, name)| name.clone())
+        };
+        by_broker.or_else(by_spans).unwrap_or(group)
+    }
+
     /// Groups that read a topic and that no span names.
     pub(crate) fn silent_groups(&self, cluster: &Arc<str>, topic: &Arc<str>) -> Vec<Arc<str>> {
         let Some(facts) = self.facts.clusters.get(cluster) else {

@@ -106,6 +106,35 @@ struct Builder<'f> {
     until: u64,
     nodes: HashMap<Arc<str>, NodeSum>,
     edges: HashMap<EdgeKey, EdgeSum>,
+    /// Groups in which a service reads a topic: by the ids of both.
+    readers: HashMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>>,
+}
+
+/// The topic that a retry or dead-letter topic's name was made from.
+fn base_topic(topic: &str) -> Option<&str> {
+    const SUFFIXES: [&str; 11] = [
+        "-dlt",
+        "-dlq",
+        "_dlt",
+        "_dlq",
+        "-deadletter",
+        ".deadletter",
+        "-dead-letter",
+        ".dead-letter",
+        "-retry",
+        "_retry",
+        ".retry",
+    ];
+    let numbered = topic.trim_end_matches(|c: char| c.is_ascii_digit());
+    let stem = match numbered.strip_suffix(['-', '.', '_']) {
+        Some(stem) if numbered.len() < topic.len() => stem,
+        _ => topic,
+    };
+    SUFFIXES.iter().chain(&[".dlt", ".dlq"]).find_map(|suffix| {
+        let at = stem.len().checked_sub(suffix.len())?;
+        let (base, end) = (stem.get(..at)?, stem.get(at..)?);
+        (end.eq_ignore_ascii_case(suffix) && !base.is_empty()).then_some(base)
+    })
 }
 
 impl Flow {
@@ -140,6 +169,7 @@ impl Flow {
             until: window.to.0.min(now.0.max(self.now)),
             nodes: HashMap::new(),
             edges: HashMap::new(),
+            readers: HashMap::new(),
         };
         builder.spans(&query.environment);
         builder.brokers(&query.environment);
@@ -270,7 +300,7 @@ impl Builder<'_> {
     // ---- what spans say ----
 
     fn spans(&mut self, environment: &str) {
-        let mut failed_only = Vec::new();
+        let mut sends = Vec::new();
         for (key, series) in &self.flow.series {
             if **key.environment() != *environment {
                 continue;
@@ -290,17 +320,11 @@ impl Builder<'_> {
                         }
                     }
                 }
-                Key::Produce { service, topic, .. } if sum.messages == 0 => {
-                    failed_only.push((service, topic, sum));
-                }
                 Key::Produce {
                     service,
                     topic,
                     via,
-                } => {
-                    let cluster = self.resolver.cluster(topic);
-                    self.produce(service, &cluster, &topic.name, via.as_ref(), &sum);
-                }
+                } => sends.push((service, topic, via.as_ref(), sum)),
                 Key::Consume { service, reader } => self.consume(service, reader, &sum),
                 Key::Call { caller, callee } => {
                     let from = self.service(caller, sum.last);
@@ -309,10 +333,13 @@ impl Builder<'_> {
                 }
             }
         }
-        // Sends that all failed make no topic: they are shown where the topic is known from elsewhere.
-        for (service, topic, sum) in failed_only {
+        // Who sends to a retry or dead-letter topic may have to be told by who reads the topic before it; and sends
+        // that all failed make no topic: they are shown where it is known from elsewhere.
+        sends.sort_by_key(|(_, _, _, sum)| sum.messages == 0);
+        for (service, topic, via, sum) in sends {
             let cluster = self.resolver.cluster(topic);
-            let known = self.nodes.contains_key(&*topic_id(&cluster, &topic.name))
+            let known = sum.messages > 0
+                || self.nodes.contains_key(&*topic_id(&cluster, &topic.name))
                 || self
                     .flow
                     .facts
@@ -320,7 +347,7 @@ impl Builder<'_> {
                     .get(&cluster)
                     .is_some_and(|facts| facts.topics.contains_key(&topic.name));
             if known {
-                self.produce(service, &cluster, &topic.name, None, &sum);
+                self.produce(service, &cluster, &topic.name, via, &sum);
             }
         }
     }
@@ -351,13 +378,49 @@ impl Builder<'_> {
             }
             return;
         }
-        // Sent by the error handler of a group: the group's, where it can be told; else the service's.
-        let from = via.and_then(|via| {
+        let group = self
+            .recovered_for(via, &sender, cluster, topic)
+            .map(|(cluster, group)| {
+                let id: Arc<str> = group_id(&cluster, &group).into();
+                let node = self.node(&id, NodeKind::Group, &group, sum.last);
+                node.cluster = Some(cluster);
+                node.instrumented = true;
+                id
+            });
+        self.edge(kind, &group.unwrap_or(sender), &to, sum);
+    }
+
+    /// The group whose error handler sent to a retry or dead-letter topic: that of the handler the send happened in;
+    /// where none is known (a poison record has no handler), the only group in which this service reads the topic
+    /// that the name was made from. The groups of retry topics are one consumer to a person: their base group.
+    fn recovered_for(
+        &self,
+        via: Option<&Reader>,
+        service: &Arc<str>,
+        cluster: &Arc<str>,
+        topic: &Arc<str>,
+    ) -> Option<(Arc<str>, Arc<str>)> {
+        if let Some(via) = via {
             let cluster = self.resolver.cluster(&via.topic);
-            let known = self.resolver.group(&cluster, via) != Group::Unknown;
-            known.then(|| self.group(&cluster, via, sum.last))
-        });
-        self.edge(kind, &from.unwrap_or(sender), &to, sum);
+            return match self.resolver.group(&cluster, via) {
+                Group::Named(group) | Group::Inferred(group) => {
+                    let group = self.resolver.base_group(&cluster, group);
+                    Some((cluster, group))
+                }
+                Group::Unknown => None,
+            };
+        }
+        let origin = topic_id(cluster, base_topic(topic)?);
+        let readers = self.readers.get(&(service.clone(), origin.into()))?;
+        let groups: BTreeSet<Arc<str>> = readers
+            .iter()
+            .map(|group| self.resolver.base_group(cluster, group.clone()))
+            .collect();
+        let mut groups = groups.into_iter();
+        match (groups.next(), groups.next()) {
+            (Some(group), None) => Some((cluster.clone(), group)),
+            _ => None,
+        }
     }
 
     /// topic -> topic through a service; a stream processor's own topics are neither source nor result.
@@ -389,6 +452,15 @@ impl Builder<'_> {
         }
         if let Some(node) = self.nodes.get_mut(&topic) {
             node.instrumented = true;
+        }
+        if let Some(node) = self.nodes.get(&group)
+            && node.kind == Some(NodeKind::Group)
+        {
+            let name = node.name.clone();
+            self.readers
+                .entry((service.clone(), topic.clone()))
+                .or_default()
+                .insert(name);
         }
         self.edge(EdgeKind::Delivers, &topic, &group, sum);
         self.edge(EdgeKind::Consumes, &group, &service, sum);
