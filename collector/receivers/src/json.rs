@@ -62,7 +62,7 @@ struct ScopeSpans<'a> {
 /// Reads an `ExportTraceServiceRequest` in JSON.
 pub(crate) fn batch(body: &[u8], rules: &Rules) -> Result<(Batch, Rejected), Failure> {
     let mut builder = BatchBuilder::new(rules);
-    let request: Request<'_> = serde_json::from_slice(body).map_err(bad)?;
+    let request: Request<'_> = parse_body(body)?;
     for_each(request.resource_spans, |resource_spans| {
         let of_resource: ResourceSpans<'_> = parse(resource_spans)?;
         let resource = head::<ResourceJson>(of_resource.resource)?
@@ -100,7 +100,7 @@ pub(crate) fn batch(body: &[u8], rules: &Rules) -> Result<(Batch, Rejected), Fai
                 if span.get().len() > MAX_SPAN_TEXT {
                     return Ok(builder.reject(SPAN_TOO_LARGE)?);
                 }
-                match serde_json::from_str::<SpanJson>(span.get()) {
+                match parse::<SpanJson>(span) {
                     Ok(json) => {
                         builder.push_span(index, trace::Span::from(json).encode_to_vec().into())?
                     }
@@ -126,8 +126,18 @@ fn head<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<Opti
     }
 }
 
+/// Parses a message. Only objects are: serde would take an array for a struct, field by field.
 fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Failure> {
+    if !raw.get().starts_with('{') {
+        return Err(Failure::Bad(
+            "not valid OTLP JSON: a message must be an object".into(),
+        ));
+    }
     serde_json::from_str(raw.get()).map_err(bad)
+}
+
+fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    parse(serde_json::from_slice(body).map_err(bad)?)
 }
 
 fn bad(error: serde_json::Error) -> Failure {
@@ -630,14 +640,10 @@ impl Count for Metric {
 
 /// Metric points of an `ExportMetricsServiceRequest`.
 pub(crate) fn count_metric_points(body: &[u8]) -> Result<u64, Failure> {
-    serde_json::from_slice::<MetricsJson>(body)
-        .map(|request| request.count())
-        .map_err(bad)
+    Ok(parse_body::<MetricsJson>(body)?.count())
 }
 
 /// Log records of an `ExportLogsServiceRequest`.
 pub(crate) fn count_log_records(body: &[u8]) -> Result<u64, Failure> {
-    serde_json::from_slice::<LogsJson>(body)
-        .map(|request| request.count())
-        .map_err(bad)
+    Ok(parse_body::<LogsJson>(body)?.count())
 }
