@@ -27,6 +27,7 @@ pub mod sketch;
 mod snapshot;
 mod table;
 pub mod topology;
+pub mod trace;
 
 pub use checkpoint::{Checkpoint, RestoreError, Row};
 pub use flow::{ClusterConfig, Config, Flow, Stats};

@@ -1,0 +1,230 @@
+//! The hops of a trace: a message through a topic to a group, each counted once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use highwater_model::{Operation, Span, SpanId, TraceId};
+
+use super::stitch::{
+    Index, Key, consumes, delivered, is_batch, key, operation, parent_key, sends, waits, works,
+};
+
+/// A message through a topic to a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hop {
+    /// Service that sent it; `None` when no span of it is known.
+    pub producer: Option<Arc<str>>,
+    /// The producer's trace and span.
+    pub producer_span: Option<(TraceId, SpanId)>,
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Group; `None` when no span names it.
+    pub group: Option<Arc<str>>,
+    /// Service that handled it; `None` while nobody has.
+    pub consumer: Option<Arc<str>>,
+    /// The consumer's trace and span: of several attempts the last.
+    pub consumer_span: Option<(TraceId, SpanId)>,
+    /// Producer's end to the first delivery; 0 when negative; `None` without both ends.
+    pub in_broker_ns: Option<u64>,
+    /// Handling time of the last attempt; `None` where no span covers it.
+    pub process_ns: Option<u64>,
+    /// The last attempt failed.
+    pub error: bool,
+    /// Attempts seen; 0 while nobody has handled it.
+    pub attempts: u32,
+    /// Partition.
+    pub partition: Option<i32>,
+    /// Offset.
+    pub offset: Option<i64>,
+}
+
+/// Who handles a message, told as well as the span allows.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Reader {
+    Group(Arc<str>),
+    Service(Arc<str>, Arc<str>),
+}
+
+fn reader(span: &Span) -> Reader {
+    match span.messaging.as_ref().and_then(|m| m.group.clone()) {
+        Some(group) => Reader::Group(group),
+        None => Reader::Service(span.service.namespace.clone(), span.service.name.clone()),
+    }
+}
+
+/// How much a consumer span says about one message: a handler most, a batch least.
+fn rank(span: &Span) -> u8 {
+    match (operation(span), is_batch(span)) {
+        (Some(Operation::Process), false) => 3,
+        (Some(Operation::Process), true) => 2,
+        (_, false) => 1,
+        (_, true) => 0,
+    }
+}
+
+/// Hops that begin or end in `own`, in order of time. `foreign` are spans of other traces that links point to or from.
+pub(super) fn hops(own: &[&Span], foreign: &[&Span], index: &Index<'_>) -> Vec<Hop> {
+    let own_keys: HashSet<Key> = own.iter().map(|span| key(span)).collect();
+    let covered = receives_with_children(own, foreign);
+
+    // Consumers by message and reader: by the producer where one is known, else by the record.
+    let mut by_producer: BTreeMap<(Key, Reader), Vec<&Span>> = BTreeMap::new();
+    let mut unsent: HashMap<(Arc<str>, i32, i64, Reader), Vec<&Span>> = HashMap::new();
+    let mut alone: Vec<&Span> = Vec::new();
+    for (is_own, &span) in own
+        .iter()
+        .map(|span| (true, span))
+        .chain(foreign.iter().map(|span| (false, span)))
+    {
+        if !consumes(span) || waits(span) {
+            continue;
+        }
+        let producers = index.producers(span);
+        for producer in &producers {
+            if is_own || own_keys.contains(&key(producer)) {
+                by_producer
+                    .entry((key(producer), reader(span)))
+                    .or_default()
+                    .push(span);
+            }
+        }
+        if !producers.is_empty() || !is_own || covered.contains(&key(span)) {
+            continue;
+        }
+        let Some(messaging) = &span.messaging else {
+            continue;
+        };
+        match (
+            &messaging.destination,
+            messaging.partition,
+            messaging.offset,
+        ) {
+            (Some(topic), Some(partition), Some(offset)) => unsent
+                .entry((topic.clone(), partition, offset, reader(span)))
+                .or_default()
+                .push(span),
+            (Some(_), ..) => alone.push(span),
+            (None, ..) => {}
+        }
+    }
+
+    let mut hops: Vec<(u64, Hop)> = Vec::new();
+    let mut sent: HashSet<Key> = HashSet::new();
+    for ((producer, _), mut consumers) in by_producer {
+        sent.insert(producer);
+        hops.extend(hop(index.get(producer), &mut consumers));
+    }
+    for mut consumers in unsent.into_values() {
+        hops.extend(hop(None, &mut consumers));
+    }
+    for span in alone {
+        hops.extend(hop(None, &mut [span]));
+    }
+    for span in waiting(own, &sent, index) {
+        hops.extend(hop(Some(span), &mut []));
+    }
+    hops.sort_by(|(at, a), (bt, b)| {
+        (at, a.producer_span, a.consumer_span).cmp(&(bt, b.producer_span, b.consumer_span))
+    });
+    hops.into_iter().map(|(_, hop)| hop).collect()
+}
+
+/// Receives whose messages are told one by one by other spans: their children, and spans linked to them.
+fn receives_with_children(own: &[&Span], foreign: &[&Span]) -> HashSet<Key> {
+    own.iter()
+        .chain(foreign)
+        .filter(|span| consumes(span))
+        .flat_map(|span| {
+            let links = span.links.iter().map(|link| (link.trace_id, link.span_id));
+            parent_key(span).into_iter().chain(links)
+        })
+        .collect()
+}
+
+/// Messages sent that no span handles. Create and send of one message are one, and so are nested producer spans.
+fn waiting<'a>(own: &[&'a Span], sent: &HashSet<Key>, index: &Index<'a>) -> Vec<&'a Span> {
+    let mut left_out: HashSet<Key> = HashSet::new();
+    for span in own.iter().filter(|span| sends(span)) {
+        let others = parent_key(span)
+            .into_iter()
+            .chain(span.links.iter().map(|link| (link.trace_id, link.span_id)));
+        for other in others.filter_map(|key| index.get(key)) {
+            let same = |s: &Span| s.messaging.as_ref().and_then(|m| m.destination.clone());
+            if !sends(other) || same(other) != same(span) {
+                continue;
+            }
+            // The one that a consumer names stands; without one the context is create's, else the inner span's.
+            let inner_stands = if sent.contains(&key(other)) {
+                false
+            } else {
+                sent.contains(&key(span)) || operation(other) != Some(Operation::Create)
+            };
+            left_out.insert(if inner_stands { key(other) } else { key(span) });
+        }
+    }
+    own.iter()
+        .copied()
+        .filter(|span| {
+            sends(span)
+                && span.error.is_none()
+                && !sent.contains(&key(span))
+                && !left_out.contains(&key(span))
+        })
+        .collect()
+}
+
+/// One hop from what is known of its two ends; `None` without a topic. Also when it begins.
+fn hop(producer: Option<&Span>, consumers: &mut [&Span]) -> Option<(u64, Hop)> {
+    let best = consumers.iter().map(|span| rank(span)).max();
+    let first = consumers
+        .iter()
+        // A poll over several messages does not tell when this one was delivered, unless nothing else does.
+        .min_by_key(|span| (is_batch(span), delivered(span), key(span)))
+        .copied();
+    consumers.sort_by_key(|span| (span.start, key(span)));
+    let mut attempts = consumers.iter().filter(|span| Some(rank(span)) == best);
+    let count = attempts.clone().count();
+    let last = attempts.next_back().copied();
+
+    let sent = producer.and_then(|span| span.messaging.as_ref());
+    let taken = last.and_then(|span| span.messaging.as_ref());
+    let topic = sent
+        .and_then(|m| m.destination.clone())
+        .or_else(|| taken.and_then(|m| m.destination.clone()))?;
+    // A batch's link may name the record where the span cannot.
+    let linked = last.zip(producer).and_then(|(span, producer)| {
+        let at =
+            |link: &&highwater_model::span::Link| (link.trace_id, link.span_id) == key(producer);
+        span.links.iter().find(at)
+    });
+    let partition = taken
+        .and_then(|m| m.partition)
+        .or_else(|| linked.and_then(|link| link.partition))
+        .or_else(|| sent.and_then(|m| m.partition));
+    let offset = taken
+        .and_then(|m| m.offset)
+        .or_else(|| linked.and_then(|link| link.offset))
+        .or_else(|| sent.and_then(|m| m.offset));
+    let begins = producer.or(first).map_or(0, |span| span.start.0);
+    Some((
+        begins,
+        Hop {
+            producer: producer.map(|span| span.service.name.clone()),
+            producer_span: producer.map(key),
+            topic,
+            group: consumers
+                .iter()
+                .find_map(|span| span.messaging.as_ref().and_then(|m| m.group.clone())),
+            consumer: last.map(|span| span.service.name.clone()),
+            consumer_span: last.map(key),
+            in_broker_ns: producer
+                .zip(first)
+                .map(|(producer, consumer)| delivered(consumer).since(producer.end)),
+            process_ns: last.filter(|span| works(span)).map(Span::duration_ns),
+            error: last.is_some_and(|span| span.error.is_some()),
+            attempts: u32::try_from(count).unwrap_or(u32::MAX),
+            partition,
+            offset,
+        },
+    ))
+}
