@@ -36,7 +36,8 @@
 //!   or, when it depends on data, Leptos' `style:name=` (the Content-Security-Policy forbids style attributes).
 //! - **Test ids** (`data-testid`) stand on what a browser test presses.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+#![allow(unreachable_pub, reason = "the component macro of Leptos writes `pub` for `pub(crate)`")]
 
 mod api;
 mod app;

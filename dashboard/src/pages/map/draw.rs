@@ -1,0 +1,269 @@
+//! Nodes and edges as SVG.
+
+use std::sync::Arc;
+
+use highwater_shared::Level;
+use highwater_shared::lag::State;
+use highwater_shared::topology::NodeKind;
+use leptos::prelude::*;
+
+use super::model::{Line, Placed, Scene, is_silent, kind_word, node_name};
+use crate::components::icons::Icon;
+use crate::components::marks::state_word;
+use crate::format::{gauge_level, plural, time_lag};
+use crate::graph::edges::{arrow, particle_gap, path, width};
+use crate::graph::shapes::{cut_corners, cylinder, fit, rounded};
+
+/// Returns the classes of a node: its kind, and how it stands.
+fn node_class(placed: &Placed) -> String {
+    let node = &placed.node;
+    let kind = if is_silent(node) {
+        "ext"
+    } else {
+        match node.kind {
+            NodeKind::Service => "service",
+            NodeKind::Topic | NodeKind::RetryTopic => "topic",
+            NodeKind::DeadLetterTopic => "dlq",
+            NodeKind::Group => "group",
+            NodeKind::Unknown => "ext",
+        }
+    };
+    format!("node {kind} {}", status_class(placed))
+}
+
+/// Returns the class of how a node stands.
+fn status_class(placed: &Placed) -> &'static str {
+    let state = placed.node.lag.as_ref().map(|l| l.state);
+    match (placed.node.level, state) {
+        (_, Some(State::DataLoss)) | (Level::Critical, _) => "crit",
+        (_, Some(State::Rewound)) => "info",
+        (Level::Warning, _) => "warn",
+        _ => "",
+    }
+}
+
+/// Returns what a screen reader says of a node: kind, name, numbers, state.
+fn node_label(placed: &Placed) -> String {
+    let node = &placed.node;
+    let mut text = format!("{} {}, {}", kind_word(node), node_name(node), placed.line);
+    if let Some(lag) = &node.lag {
+        if let Some(messages) = lag.lag_messages {
+            text = format!(
+                "{} {}, {} behind",
+                kind_word(node),
+                node_name(node),
+                plural(messages, "message", "messages")
+            );
+            if let Some(time) = lag.time_lag_ms {
+                text.push_str(&format!(", {}", time_lag(time)));
+            }
+        }
+        text.push_str(&format!(", {}", state_word(lag.state)));
+    }
+    text
+}
+
+/// Draws a node at the origin of its group.
+fn node_shape(placed: &Placed) -> AnyView {
+    let (node, rect) = (&placed.node, placed.rect);
+    let (w, h) = (rect.w, rect.h);
+    let (name_y, line_y) = (h / 2.0 - 3.0, h / 2.0 + 10.5);
+    let status = status_class(placed);
+    let name = node_name(node);
+    let text = |x: f64, room: f64| {
+        view! {
+            <text class="nm" x=x y=name_y>{fit(&name, room, 11.0, true)}</text>
+            <text class=format!("mt {status}") x=x y=line_y>{fit(&placed.line, room, 10.0, !status.is_empty())}</text>
+        }
+    };
+    match node.kind {
+        NodeKind::Topic | NodeKind::RetryTopic => {
+            let (outline, end) = cylinder(w, h);
+            view! {
+                <path class="sh" d=outline></path>
+                <path class="sh end" d=end></path>
+                {text(12.0, w - 28.0)}
+            }
+            .into_any()
+        }
+        NodeKind::DeadLetterTopic => view! {
+            <path class="sh" d=cut_corners(w, h)></path>
+            <g class="ig c-dlq" transform=format!("translate(8 {}) scale(.75)", h / 2.0 - 14.0) inner_html=Icon::DeadLetter.inner()></g>
+            <text class="nm" x="24" y=name_y>{fit(&name, w - 34.0, 11.0, true)}</text>
+            <text class=format!("mt {status}") x="24" y=line_y>{fit(&placed.line, w - 34.0, 10.0, !status.is_empty())}</text>
+        }
+        .into_any(),
+        NodeKind::Group => {
+            let corners = if placed.docked { [4.0, 0.0, 0.0, 4.0] } else { [3.0; 4] };
+            let tube = h - 12.0;
+            let lag = node.lag.as_ref();
+            let level = lag
+                .and_then(|l| Some((l.time_lag_ms?, l.mark_ms)))
+                .map(|(time, mark)| {
+                    let drawn = gauge_level(time, mark) * tube;
+                    if time > 0 { drawn.max(1.5) } else { drawn }
+                });
+            let mark = 6.0 + tube * 0.3;
+            view! {
+                <path class="sh" d=rounded(w, h, corners)></path>
+                <rect class=if level.is_some() { "gt" } else { "gt unk" } x="9" y="6" width="7" height=tube rx="2"></rect>
+                {level.map(|level| view! {
+                    <rect class="gl" x="9" y=6.0 + tube - level width="7" height=level rx="2"></rect>
+                    <path class="gm" d=format!("M6.5 {mark}h12")></path>
+                })}
+                {text(24.0, w - 30.0)}
+            }
+            .into_any()
+        }
+        NodeKind::Service | NodeKind::Unknown => {
+            let corners = if placed.has_docks { [0.0, 6.0, 6.0, 0.0] } else { [6.0; 4] };
+            view! {
+                <path class="sh" d=rounded(w, h, corners)></path>
+                {text(10.0, w - 16.0)}
+            }
+            .into_any()
+        }
+    }
+}
+
+/// What drawing needs to know besides the scene.
+#[derive(Clone, Copy)]
+pub(super) struct Pointers {
+    /// The scene.
+    pub(super) scene: Memo<Arc<Scene>>,
+    /// What the side panel shows.
+    pub(super) selected: Memo<Option<String>>,
+    /// The node under the pointer.
+    pub(super) hovered: RwSignal<Option<String>>,
+    /// The node the arrow keys stand on.
+    pub(super) active: RwSignal<Option<String>>,
+    /// Up- and downstream of the node under the pointer; `None` without one.
+    pub(super) related: Memo<Option<Arc<std::collections::HashSet<String>>>>,
+    /// Opens the side panel.
+    pub(super) select: Callback<String>,
+}
+
+/// Draws a node and keeps it up to date.
+pub(super) fn node_view(id: String, at: Pointers) -> impl IntoView {
+    let Pointers {
+        scene,
+        selected,
+        hovered,
+        active,
+        related,
+        select,
+    } = at;
+    let mine = id.clone();
+    let placed = Memo::new(move |_| scene.with(|s| s.nodes.get(&mine).cloned()));
+    let ids = StoredValue::new(id.clone());
+    let is = move |other: &Option<String>| ids.with_value(|id| other.as_deref() == Some(id));
+    let node = NodeRef::<leptos::svg::G>::new();
+    // The keyboard stands here: the browser's focus follows.
+    Effect::new(move |was: Option<bool>| {
+        let now = active.with(is);
+        if now && was == Some(false) {
+            if let Some(node) = node.get() {
+                let _ = leptos::wasm_bindgen::JsCast::unchecked_ref::<web_sys::SvgElement>(&*node)
+                    .focus();
+            }
+        }
+        now
+    });
+    let first = move || {
+        active.with(Option::is_none)
+            && scene.with(|s| ids.with_value(|id| s.nodes.keys().next() == Some(id)))
+    };
+    view! {
+        <g node_ref=node role="button" data-testid="map-node" data-id=id
+            class=move || placed.with(|p| p.as_ref().map(node_class).unwrap_or_default())
+            class:sel=move || selected.with(is)
+            class:dim=move || related.with(|r| r.as_ref().is_some_and(|r| ids.with_value(|id| !r.contains(id))))
+            tabindex=move || if active.with(is) || first() { "0" } else { "-1" }
+            aria-label=move || placed.with(|p| p.as_ref().map(node_label))
+            aria-pressed=move || selected.with(is).to_string()
+            style:transform=move || placed.with(|p| p.as_ref().map(|p| format!("translate({}px, {}px)", p.rect.x, p.rect.y)).unwrap_or_default())
+            on:pointerenter=move |_| hovered.set(Some(ids.get_value()))
+            on:pointerleave=move |_| hovered.set(None)
+            on:focus=move |_| if !active.with_untracked(is) { active.set(Some(ids.get_value())) }
+            on:click=move |_| select.run(ids.get_value())
+            on:keydown=move |ev| if matches!(ev.key().as_str(), "Enter" | " ") {
+                ev.prevent_default();
+                ev.stop_propagation();
+                select.run(ids.get_value());
+            }>
+            {move || placed.with(|p| p.as_ref().map(|p| view! {
+                <title>{format!("{}: {}", node_name(&p.node), p.line)}</title>
+                {node_shape(p)}
+            }))}
+        </g>
+    }
+}
+
+/// Draws an edge with its arrow, and what a press on it hits.
+pub(super) fn edge_view(id: String, at: Pointers) -> impl IntoView {
+    let Pointers {
+        scene,
+        selected,
+        related,
+        select,
+        ..
+    } = at;
+    let mine = id.clone();
+    let line = Memo::new(move |_| scene.with(|s| s.edges.get(&mine).cloned()));
+    let key = format!("edge:{id}");
+    let chosen = Memo::new(move |_| selected.with(|s| s.as_deref() == Some(key.as_str())));
+    let dim = Memo::new(move |_| {
+        related.with(|r| {
+            r.as_ref().is_some_and(|r| {
+                line.with(|l| {
+                    l.as_ref()
+                        .is_some_and(|l| !r.contains(&l.edge.from) || !r.contains(&l.edge.to))
+                })
+            })
+        })
+    });
+    let d =
+        Memo::new(move |_| line.with(|l| l.as_ref().map(|l| path(&l.points)).unwrap_or_default()));
+    let class = |base: &str, l: &Line| {
+        let dash = if l.edge.instrumented { "" } else { " dash" };
+        format!("{base} {}{dash}", l.tone.class())
+    };
+    let ids = id.clone();
+    view! {
+        <g class="edgeg" class:dim=dim>
+            {move || chosen.get().then(|| view! { <path class="edge sel" d=d stroke-width="12" stroke-linecap="round"></path> })}
+            {move || line.with(|l| l.as_ref().map(|l| {
+                let w = width(l.edge.rate);
+                view! {
+                    <path class=class("edge", l) d=d stroke-width=format!("{w:.1}")></path>
+                    <path class=format!("arrow {}", l.tone.class()) d=arrow(&l.points, w)></path>
+                }
+            }))}
+            <path class="edgehit" d=d data-testid="map-edge" data-id=id
+                on:click=move |_| select.run(format!("edge:{ids}"))></path>
+        </g>
+    }
+}
+
+/// Draws the particles of an edge.
+pub(super) fn flow_view(id: String, at: Pointers) -> impl IntoView {
+    let mine = id;
+    let line = Memo::new(move |_| {
+        at.scene.with(|s| {
+            s.edges
+                .get(&mine)
+                .map(|l| (path(&l.points), l.edge.rate.unwrap_or_default(), l.tone))
+        })
+    });
+    move || {
+        line.with(|l| {
+            l.as_ref().map(|(d, rate, tone)| {
+                let thick = if *rate >= 800.0 { "2" } else { "1.6" };
+                view! {
+                    <path class=format!("flow {}", if tone.alerts() { "hot" } else { "" }) d=d.clone()
+                        stroke-width=thick stroke-dasharray=format!("0 {:.2}", particle_gap(*rate))></path>
+                }
+            })
+        })
+    }
+}
