@@ -647,3 +647,33 @@ pub(crate) fn count_metric_points(body: &[u8]) -> Result<u64, Failure> {
 pub(crate) fn count_log_records(body: &[u8]) -> Result<u64, Failure> {
     Ok(parse_body::<LogsJson>(body)?.count())
 }
+
+#[cfg(test)]
+mod tests {
+    use highwater_model::normalise::Rules;
+    use proptest::prelude::*;
+
+    use super::{batch, count_log_records, count_metric_points};
+
+    const SAMPLE: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},
+        "scopeSpans":[{"scope":{"name":"s"},"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331",
+        "kind":5,"startTimeUnixNano":"1","attributes":[{"key":"k","value":{"arrayValue":{"values":[{"intValue":1}]}}}]}]}]}]}"#;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = batch(&bytes, &Rules::default());
+            let _ = count_metric_points(&bytes);
+            let _ = count_log_records(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_request_is_an_answer(at in 0..SAMPLE.len(), to in any::<u8>()) {
+            let mut bytes = SAMPLE.as_bytes().to_vec();
+            bytes[at] = to;
+            if let Ok((batch, rejected)) = batch(&bytes, &Rules::default()) {
+                prop_assert!(batch.spans.len() as u64 + rejected.count <= 1);
+            }
+        }
+    }
+}

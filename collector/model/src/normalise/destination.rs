@@ -217,7 +217,11 @@ fn queue_is_in_the_name(view: &View<'_>) -> bool {
 fn sqs(view: &View<'_>, sent: Option<&str>) -> Place {
     let url = view.text(&QUEUE_URL);
     match sent.or(url.as_deref()) {
-        Some(name) if name.contains("://") => Place::topic(tail(name, '/')),
+        Some(name) if name.contains("://") => name
+            .split_once("://")
+            .and_then(|(_, rest)| rest.rsplit_once('/'))
+            .map(|(_, queue)| Place::topic(queue))
+            .unwrap_or_default(),
         Some(name) if name.starts_with(ARN) => Place::topic(tail(name, ':')),
         Some(name) => Place::topic(name),
         None => Place::default(),
@@ -279,12 +283,16 @@ fn some(name: &str) -> Option<Arc<str>> {
     (!name.is_empty()).then(|| cut(name, MAX_NAME).into())
 }
 
-/// The part of a queue's URL that tells the broker: host and account. `None` when no URL was sent.
+/// The part of a queue's URL that tells the broker: host and account. `None` when no URL was sent. A user and
+/// password before the host never leave here.
 pub(super) fn sqs_broker(view: &View<'_>) -> Option<Arc<str>> {
     let url = view.text(&QUEUE_URL)?;
     let (_, rest) = url.split_once("://")?;
     let mut parts = rest.split('/');
-    let host = parts.next()?;
+    let authority = parts.next()?;
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let account = parts.next().filter(|_| parts.next().is_some());
     fields::name(&account.map_or_else(|| host.to_owned(), |account| format!("{host}/{account}")))
 }

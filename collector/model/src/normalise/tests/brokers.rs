@@ -201,6 +201,20 @@ fn sqs_has_many_names_and_its_broker_is_host_and_account() {
 }
 
 #[test]
+fn a_secret_in_a_queue_url_is_not_kept() {
+    for (url, queue, broker) in [
+        ("http://user:secret@h:1/0/Q", Some("Q"), "h:1/0"),
+        ("http://user:secret@h:1", None, "h:1"),
+    ] {
+        let send = producer("send")
+            .with("messaging.system", "aws_sqs")
+            .with("messaging.url", url);
+        is(&send, "aws_sqs", Operation::Send, queue, None);
+        assert_eq!(send.messaging().cluster.address.as_deref(), Some(broker));
+    }
+}
+
+#[test]
 fn botocore_alone_is_a_hop_by_its_method() {
     let call = |method: &str, scope: &str| {
         client(&format!("SQS.{method}"))

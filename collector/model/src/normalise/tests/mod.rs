@@ -7,6 +7,8 @@ mod correlation;
 mod generations;
 mod kafka;
 
+use proptest::prelude::*;
+
 use crate::ids::{SpanId, TraceId};
 use crate::normalise::{Rules, normalise};
 use crate::raw::{Attributes, Origin, RawEvent, RawLink, RawSpan, SpanKind, StatusCode, Value};
@@ -211,4 +213,105 @@ fn everything_from_outside_is_bounded() {
         span.correlations.iter().all(|c| &*c.key == "correlation"),
         "an id that is too long is left out, not cut"
     );
+}
+
+/// Keys that the normaliser reads, and words that mean something to it.
+const KEYS: [&str; 24] = [
+    "messaging.system",
+    "messaging.destination.name",
+    "messaging.destination",
+    "messaging.destination.temporary",
+    "messaging.operation",
+    "messaging.operation.type",
+    "messaging.destination.partition.id",
+    "messaging.kafka.offset",
+    "messaging.message.id",
+    "messaging.consumer.id",
+    "messaging.client.id",
+    "messaging.batch.message_count",
+    "messaging.rabbitmq.destination.routing_key",
+    "messaging.url",
+    "messaging.header.correlation_id",
+    "messaging.message.conversation_id",
+    "server.address",
+    "server.port",
+    "peer.service",
+    "rpc.method",
+    "error.type",
+    "correlation_id",
+    "aws.sqs.queue.url",
+    "az.namespace",
+];
+const WORDS: [&str; 32] = [
+    "kafka",
+    "rabbitmq",
+    "aws_sqs",
+    "aws_sns",
+    "gcp_pubsub",
+    "pulsar",
+    "nats",
+    "jms",
+    "publish",
+    "receive",
+    "process",
+    "settle",
+    "x:k:q",
+    "k",
+    ",",
+    ":",
+    "<default>",
+    "a.1.2",
+    "..",
+    "-1",
+    "T-partition-3-S-DLQ",
+    "-partition-",
+    "$JS.ACK.",
+    "$JS.ACK.a.b.c.d.e.f.g.h.i",
+    "arn:aws:sns:",
+    "http://",
+    "https://h/1/q",
+    "amqp://u:p@h:1/v",
+    "[\"",
+    "\"h:1\"",
+    " - ",
+    "ü",
+];
+
+proptest! {
+    #[test]
+    fn any_span_has_a_meaning_within_the_bounds(
+        kind in 0..6_usize,
+        scope in prop::sample::select(vec![AGENT_KAFKA, AGENT_RABBIT, MICROMETER, KAFKAJS, SARAMA, "google.cloud.pubsub_v1", "celery", ""]),
+        name in prop::sample::select(WORDS.to_vec()),
+        attributes in proptest::collection::vec(
+            (
+                prop::sample::select(KEYS.to_vec()),
+                prop_oneof![
+                    prop::sample::select(WORDS.to_vec()).prop_map(Value::from),
+                    any::<i64>().prop_map(Value::Int),
+                    any::<f64>().prop_map(Value::Double),
+                    any::<bool>().prop_map(Value::Bool),
+                    ".{0,6}".prop_map(Value::Str),
+                    prop::sample::select(WORDS.to_vec()).prop_map(|word| Value::from([word, word])),
+                ],
+            ),
+            0..10,
+        ),
+    ) {
+        let kinds = [SpanKind::Unspecified, SpanKind::Internal, SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer];
+        let mut sent = sent(kinds[kind], name).scope(scope);
+        for (key, value) in attributes {
+            sent.raw.attributes.push((key.to_owned(), value));
+        }
+        let span = sent.span();
+        if let Some(messaging) = span.messaging {
+            prop_assert!(messaging.partition.is_none_or(|n| n >= 0));
+            prop_assert!(messaging.offset.is_none_or(|n| n >= 0));
+            for name in [&messaging.destination, &messaging.group, &messaging.client_id, &messaging.message_id, &messaging.cluster.address] {
+                prop_assert!(name.as_ref().is_none_or(|name| !name.is_empty()));
+            }
+            let address = messaging.cluster.address.unwrap_or_default();
+            prop_assert!(!address.contains("u:p"), "a secret in {address}");
+        }
+    }
 }
