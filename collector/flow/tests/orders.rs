@@ -51,7 +51,7 @@ fn in_order(world: &World) -> Topology {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order_and_any_batches_give_the_same_map(
