@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::span::Span;
+use crate::time::UnixNanos;
 
 /// A normalised span with the bytes it came in.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ impl Batch {
 pub struct CommittedBlock {
     /// Ever rising over the life of a data directory.
     pub block: u64,
+    /// When its requests arrived.
+    pub arrived: UnixNanos,
     /// What it holds.
     pub spans: Arc<[Span]>,
 }
