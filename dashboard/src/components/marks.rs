@@ -158,6 +158,60 @@ pub(crate) fn map_href(query: Query, id: &str) -> String {
     query.link("/map", &[("sel", id)])
 }
 
+/// Splits a sentence into parts, told apart by whether they are one of `names` as a whole word.
+fn parts<'a>(sentence: &'a str, names: &[&str]) -> Vec<(&'a str, bool)> {
+    // A name is one when no letter or digit, dot or dash of a longer name stands beside it.
+    let inner = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    let mut out = Vec::new();
+    let mut rest = sentence;
+    let mut before = None;
+    loop {
+        let found = names
+            .iter()
+            .filter(|n| !n.is_empty())
+            .filter_map(|n| {
+                rest.match_indices(*n)
+                    .find(|(at, _)| {
+                        let left = rest[..*at].chars().next_back().or(before);
+                        let mut right = rest[at + n.len()..].chars();
+                        let (next, after) = (right.next(), right.next());
+                        !left.is_some_and(|c| inner(c) || c == '.')
+                            && !next.is_some_and(inner)
+                            && !(next == Some('.') && after.is_some_and(inner))
+                    })
+                    .map(|(at, _)| (at, n.len()))
+            })
+            .min_by_key(|(at, len)| (*at, usize::MAX - len));
+        let Some((at, len)) = found else {
+            if !rest.is_empty() {
+                out.push((rest, false));
+            }
+            return out;
+        };
+        if at > 0 {
+            out.push((&rest[..at], false));
+        }
+        out.push((&rest[at..at + len], true));
+        before = rest[..at + len].chars().next_back();
+        rest = &rest[at + len..];
+    }
+}
+
+/// Draws a sentence with the names in it in bold.
+pub(crate) fn emphasised(sentence: &str, names: &[&str]) -> impl IntoView + use<> {
+    parts(sentence, names)
+        .into_iter()
+        .map(|(text, bold)| {
+            let text = text.to_owned();
+            if bold {
+                view! { <b>{text}</b> }.into_any()
+            } else {
+                text.into_any()
+            }
+        })
+        .collect_view()
+}
+
 /// Draws what stands for a figure that is not known; `why` is its tip.
 pub(crate) fn unknown(why: &str) -> impl IntoView + use<> {
     let why = why.to_owned();
@@ -169,5 +223,35 @@ pub(crate) fn known(figure: Option<String>, why: &str) -> AnyView {
     match figure {
         Some(figure) => view! { <span>{figure}</span> }.into_any(),
         None => unknown(why).into_any(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn names_are_found_as_whole_words() {
+        assert_eq!(
+            parts("billing is behind on orders.", &["billing", "orders"]),
+            [
+                ("billing", true),
+                (" is behind on ", false),
+                ("orders", true),
+                (".", false)
+            ]
+        );
+        assert_eq!(
+            parts(
+                "billing-retry reads orders.billing.dlt",
+                &["billing", "orders.billing.dlt", "orders"]
+            ),
+            [
+                ("billing-retry reads ", false),
+                ("orders.billing.dlt", true)
+            ]
+        );
+        assert_eq!(parts("", &["a"]), []);
+        assert_eq!(parts("ü a", &["a", ""]), [("ü ", false), ("a", true)]);
     }
 }

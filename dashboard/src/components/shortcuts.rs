@@ -153,7 +153,7 @@ pub(crate) fn ShortcutList(
                 <h2 id="keys-title">"Keyboard"</h2>
                 <button class="switch right" role="switch" aria-checked=move || settings.keys.get().to_string()
                     on:click=move |_| settings.switch_keys()><i></i>"Single keys"</button>
-                <button class="btn ghost s icon" aria-label="Close (Esc)" on:click=move |_| open.set(false)>{Icon::Close.draw("")}</button>
+                <button class="btn ghost s icon" aria-label="Close (Esc)" autofocus on:click=move |_| open.set(false)>{Icon::Close.draw("")}</button>
             </header>
             <div class="kg">
                 {LIST.iter().map(|(heading, keys)| view! {

@@ -1,11 +1,477 @@
 //! What needs me now?
 
+mod attention;
+mod board;
+
+use std::sync::Arc;
+
+use highwater_shared::Level;
+use highwater_shared::dead_letters::{DeadLetterTopic, DeadLetters};
+use highwater_shared::lag::Groups;
+use highwater_shared::status::Brokers;
+use highwater_shared::topology::{Edge, EdgeKind, Node, NodeKind, Topology};
 use leptos::prelude::*;
 
+use self::attention::{Item, Subject, Urgency, items};
+use self::board::{board, state_counts};
+use crate::api::fetch;
+use crate::app::CollectorStatus;
+use crate::components::icons::Icon;
+use crate::components::loading::{loaded, skeleton_rows};
+use crate::components::marks::{
+    Kind, dead_letters_href, emphasised, entity, entity_plain, group_href, known, map_href,
+    state_class, state_icon, unknown,
+};
 use crate::components::page::Page;
+use crate::components::spark::lag_spark;
+use crate::components::surface::{Blank, Card};
+use crate::format::{ago, bytes, count_full, duration_ms, duration_ns, plural, rate};
+use crate::state::clock::{Second, now};
+use crate::state::keys::on_keys;
+use crate::state::query::Query;
 
-/// What needs me now?
+/// Rows of the small cards.
+const FEW: usize = 4;
+/// Rows of the attention list.
+const MANY: usize = 12;
+
+/// The overview.
 #[component]
 pub(crate) fn Overview() -> impl IntoView {
-    view! { <Page title="Overview">""</Page> }
+    let query = Query::get_context();
+    let second = Second::get_context();
+    let status = expect_context::<CollectorStatus>();
+    let groups = fetch::<Groups>(&["groups"], move || Some(query.api("/groups", &[])));
+    let letters = fetch::<DeadLetters>(&["dead_letters"], move || {
+        Some(query.api("/dead-letters", &[]))
+    });
+    let topology = fetch::<Topology>(&["topology"], move || Some(query.api("/topology", &[])));
+    let brokers = fetch::<Brokers>(&["brokers"], move || Some(query.api("/brokers", &[])));
+
+    let attention = Memo::new(move |_| {
+        let (groups, letters, brokers, status) = (
+            groups.data.get(),
+            letters.data.get(),
+            brokers.data.get(),
+            status.0.data.get(),
+        );
+        items(
+            groups.as_deref(),
+            letters.as_deref(),
+            brokers.as_deref(),
+            status.as_deref(),
+            now(),
+        )
+    });
+    // Until both have answered, "nothing needs attention" would be a guess.
+    let told = Memo::new(move |_| {
+        let answered = |there: bool, failed: bool| there || failed;
+        answered(
+            groups.data.with(Option::is_some),
+            groups.error.with(Option::is_some),
+        ) && answered(
+            letters.data.with(Option::is_some),
+            letters.error.with(Option::is_some),
+        )
+    });
+    let place = move |subject: &Subject| match subject {
+        Subject::Group { cluster, group, .. } => group_href(query, cluster, group),
+        Subject::DeadLetters { cluster, topic } => dead_letters_href(query, cluster, topic),
+        Subject::Health => query.link("/settings/health", &[]),
+    };
+    on_keys(move |ev| {
+        // Only when nothing else has the focus: Enter on a link opens that link.
+        let free = document()
+            .active_element()
+            .is_none_or(|e| matches!(e.tag_name().to_ascii_uppercase().as_str(), "BODY" | "MAIN"));
+        if ev.key() != "Enter" || !free {
+            return false;
+        }
+        let first = attention.with_untracked(|a| a.first().map(|i| i.subject.clone()));
+        match first {
+            Some(subject) => {
+                query.go(&untrack(|| place(&subject)), false);
+                true
+            }
+            None => false,
+        }
+    });
+
+    let urgent =
+        move || attention.with(|a| a.iter().filter(|i| i.urgency <= Urgency::Critical).count());
+    let watched =
+        move || attention.with(|a| a.iter().filter(|i| i.urgency > Urgency::Critical).count());
+    view! {
+        <Page title="Overview">
+            <div class="content">
+                <section class="card" aria-labelledby="ov-board">
+                    <header>
+                        <h2 id="ov-board">"Groups against their mark"</h2>
+                        <span class="sub">"time lag as a share of each group's own threshold, worst first"</span>
+                        <span class="row right hide-m wide">{move || groups.data.get().map(|g| state_counts(Signal::derive(move || Arc::clone(&g))))}</span>
+                    </header>
+                    {loaded("consumer groups", groups, || view! { <div class="board" aria-busy="true"></div> }, move |data| view! {
+                        {move || if data.with(|g| g.groups.is_empty()) {
+                            view! { <NoGroups/> }.into_any()
+                        } else {
+                            board(data, query).into_any()
+                        }}
+                    })}
+                </section>
+                <div class="grid-ov">
+                    <section class="card" aria-labelledby="ov-attention">
+                        <header>
+                            <h2 id="ov-attention">"Needs attention"</h2>
+                            {move || { let n = urgent(); (n > 0).then(|| view! { <span class="badge crit">{n}" urgent"</span> }) }}
+                            {move || { let n = watched(); (n > 0).then(|| view! { <span class="badge">{n}" to watch"</span> }) }}
+                            <span class="row right"><a class="btn ghost s" href=move || query.link("/lag", &[])>"All groups"</a></span>
+                        </header>
+                        {move || {
+                            if !told.get() {
+                                return skeleton_rows(5).into_any();
+                            }
+                            if attention.with(Vec::is_empty) {
+                                return view! {
+                                    <Blank icon=Icon::Done title="Nothing needs attention">
+                                        <p class="fs12 t2">"Every group is below its mark, no dead letter arrives, and every cluster answers."</p>
+                                    </Blank>
+                                }.into_any();
+                            }
+                            let rest = attention.with(Vec::len).saturating_sub(MANY);
+                            view! {
+                                <div role="list" data-testid="attention">
+                                    <For each=move || attention.with(|a| a.iter().take(MANY).map(|i| i.id.clone()).collect::<Vec<_>>()) key=Clone::clone
+                                        children=move |id| {
+                                            let item = Memo::new(move |_| attention.with(|a| a.iter().find(|i| i.id == id).cloned()));
+                                            move || item.get().map(|item| { let to = item.subject.clone(); row(item, Signal::derive(move || place(&to))) })
+                                        }/>
+                                </div>
+                                {(rest > 0).then(|| view! { <footer><a href=move || query.link("/lag", &[])>{format!("{rest} more")}</a></footer> })}
+                            }.into_any()
+                        }}
+                    </section>
+                    <Card title="Dead letters growing" sub=Signal::derive(move || letters.data.with(|d| d.as_ref().map_or_else(String::new, |d| {
+                            format!("{} of {}", d.topics.iter().filter(|t| grows(t)).count(), plural(d.topics.len() as u64, "queue", "queues"))
+                        }))) actions=ViewFnOnce::from(move || view! { <a class="btn ghost s" href=move || query.link("/dead-letters", &[])>"All queues"</a> })>
+                        {loaded("dead letters", letters, || skeleton_rows(3), move |data| letters_view(query, second, data))}
+                    </Card>
+                </div>
+                <div class="grid-3 lower">
+                    <Card title="Not instrumented" sub="seen by the broker only">
+                        {loaded("the flow map", topology, || skeleton_rows(3), move |data| silent_view(query, data))}
+                    </Card>
+                    <Card title="Slowest hops" sub="p95, last 5\u{a0}m">
+                        {loaded("the flow map", topology, || skeleton_rows(3), move |data| hops_view(query, data))}
+                    </Card>
+                    <Collector brokers/>
+                </div>
+            </div>
+        </Page>
+    }
+}
+
+/// Says why there is no group.
+#[component]
+fn NoGroups() -> impl IntoView {
+    let query = Query::get_context();
+    let status = expect_context::<CollectorStatus>();
+    let none = move || status.with(|s| s.clusters.is_empty()).unwrap_or(false);
+    view! {
+        <Blank icon=Icon::Group title="No consumer group is known">
+            <p class="fs12 t2">{move || if none() {
+                "Lag is read from the brokers. Start Highwater with --kafka HOST:PORT, or name the cluster in highwater.toml."
+            } else {
+                "The clusters of this filter have no group with commits, or have not been read yet."
+            }}</p>
+            <div class="row"><a class="btn primary" href=move || query.link("/settings/health", &[])>"Open Health"</a></div>
+        </Blank>
+    }
+}
+
+/// A row of the attention list.
+fn row(item: Item, href: Signal<String>) -> impl IntoView {
+    let icon = match (&item.subject, item.urgency) {
+        (Subject::Group { state, .. }, Urgency::Unknown | Urgency::Notice) => state_icon(*state)
+            .draw(state_class(*state, Level::Ok))
+            .into_any(),
+        (Subject::Group { state, .. }, Urgency::Loss) => {
+            state_icon(*state).draw("c-crit").into_any()
+        }
+        (_, Urgency::Loss | Urgency::Critical) => Icon::Critical.draw("c-crit").into_any(),
+        (_, Urgency::Warning) => Icon::Warning.draw("c-warn").into_any(),
+        (_, Urgency::Unknown) => Icon::Unknown.draw("c-unk").into_any(),
+        (_, Urgency::Notice) => Icon::Info.draw("c-info").into_any(),
+    };
+    let colour = match item.urgency {
+        Urgency::Loss | Urgency::Critical => "crit",
+        Urgency::Warning => "warn",
+        Urgency::Unknown => "",
+        Urgency::Notice => "info",
+    };
+    let names: Vec<&str> = item.names.iter().map(String::as_str).collect();
+    let why = item.sentence.clone();
+    view! {
+        <a class="att" role="listitem" href=href data-testid="attention-row">
+            {icon}
+            <div>
+                <p class="s">{emphasised(&item.sentence, &names)}</p>
+                <p class="m">{item.facts.into_iter().map(|f| view! { <span>{f}</span> }).collect_view()}</p>
+            </div>
+            <div class="spk">{item.spark.map(|(points, mark)| lag_spark(&points, mark, colour, 108.0, 26.0))}</div>
+            <div class="v">{match item.figure { Some(f) => f.into_any(), None => unknown(&why).into_any() }}<small>{item.caption}</small></div>
+            {Icon::ChevronRight.draw("")}
+        </a>
+    }
+}
+
+/// Whether records arrive in a dead-letter topic.
+fn grows(topic: &DeadLetterTopic) -> bool {
+    topic.arrivals_per_hour.is_some_and(|a| a > 0.0)
+}
+
+/// Dead-letter topics: the growing ones first, the rest in a line.
+fn letters_view(query: Query, second: Second, data: Signal<Arc<DeadLetters>>) -> impl IntoView {
+    move || {
+        let all = data.get();
+        if all.topics.is_empty() {
+            return view! {
+                <Blank icon=Icon::DeadLetter title="No dead-letter topic is known">
+                    <p class="fs12 t2">"Topics are recognised by their name, their configuration, or the headers of their records."</p>
+                </Blank>
+            }
+            .into_any();
+        }
+        let mut topics: Vec<&DeadLetterTopic> = all.topics.iter().collect();
+        topics.sort_by(|a, b| {
+            b.arrivals_per_hour
+                .unwrap_or_default()
+                .total_cmp(&a.arrivals_per_hour.unwrap_or_default())
+        });
+        let rest = topics.split_off(topics.len().min(FEW + 2));
+        let kept = |t: &DeadLetterTopic| {
+            t.retained.map_or_else(
+                || "depth not known".to_owned(),
+                |n| format!("{} kept", count_full(n)),
+            )
+        };
+        view! {
+            {topics.iter().map(|t| {
+                let href = dead_letters_href(query, &t.cluster, &t.topic);
+                let oldest = t.oldest_at.map(|at| format!(", oldest {}", ago(at, second.now()))).unwrap_or_default();
+                let right = match t.arrivals_per_hour {
+                    Some(a) if a > 0.0 => view! { <b class="c-dlq">{format!("+{}", rate(a / 3_600.0))}</b> }.into_any(),
+                    Some(_) => view! { <span class="t3">"not growing"</span> }.into_any(),
+                    None => unknown(t.reason.as_deref().unwrap_or("Its offsets are not known")).into_any(),
+                };
+                view! {
+                    <div class="li tall"><span class="ell">{entity(Kind::DeadLetter, &t.topic, href)}<span class="sub t3 fs11">{kept(t)}{oldest}</span></span>{right}</div>
+                }
+            }).collect_view()}
+            {(!rest.is_empty()).then(|| {
+                let sum: u64 = rest.iter().filter_map(|t| t.retained).sum();
+                view! { <div class="li"><span class="t2">{plural(rest.len() as u64, "other queue", "other queues")}</span><span class="t3">{count_full(sum)}" kept"</span></div> }
+            })}
+        }
+        .into_any()
+    }
+}
+
+/// Who moves messages and sends no spans.
+fn silent_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
+    let rows = Memo::new(move |_| data.with(|t| silent(t)));
+    move || {
+        let all = rows.get();
+        if all.is_empty() {
+            return view! {
+                <Blank icon=Icon::Done title="Everybody seen sends spans">
+                    <p class="fs12 t2">"Each producer and each group of this range is known from spans."</p>
+                </Blank>
+            }
+            .into_any();
+        }
+        let rest = all.len().saturating_sub(FEW);
+        view! {
+            {all.into_iter().take(FEW).map(|(id, name, what, speed)| view! {
+                <div class="li">
+                    <span class="ell">{entity(Kind::Unknown, &name, map_href(query, &id))}" "<span class="t3">{what}</span></span>
+                    <span class="t2">{speed.map(rate)}</span>
+                    <a href=query.link("/first-run", &[])>"Instrument"</a>
+                </div>
+            }).collect_view()}
+            {(rest > 0).then(|| view! {
+                <div class="li"><span class="t2">{format!("{rest} more")}</span><a href=query.link("/map", &[("view", "table"), ("list", "nodes"), ("sort", "spans")])>"Show all"</a></div>
+            })}
+        }
+        .into_any()
+    }
+}
+
+/// Returns who sends no spans, fastest first: node, name, what is known, rate.
+fn silent(t: &Topology) -> Vec<(String, String, String, Option<f64>)> {
+    let topic = |n: &Node, into: bool| {
+        let ids: Vec<&str> = t
+            .edges
+            .iter()
+            .filter(|e| if into { e.to == n.id } else { e.from == n.id })
+            .map(|e| if into { e.from.as_str() } else { e.to.as_str() })
+            .collect();
+        t.nodes
+            .iter()
+            .filter(|n| {
+                matches!(
+                    n.kind,
+                    NodeKind::Topic | NodeKind::RetryTopic | NodeKind::DeadLetterTopic
+                ) && ids.contains(&n.id.as_str())
+            })
+            .map(|n| n.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut all: Vec<_> = t
+        .nodes
+        .iter()
+        .filter(|n| !n.instrumented)
+        .filter_map(|n| match n.kind {
+            NodeKind::Group => Some((
+                n.id.clone(),
+                n.name.clone(),
+                format!("commits on {}, sends no spans", topic(n, true)),
+                n.rate,
+            )),
+            NodeKind::Unknown if n.id.starts_with("unknown:producer/") => Some((
+                n.id.clone(),
+                "unknown producer".to_owned(),
+                format!("{} grows, no producer spans", topic(n, false)),
+                n.rate,
+            )),
+            _ => None,
+        })
+        .collect();
+    all.sort_by(|a, b| b.3.unwrap_or_default().total_cmp(&a.3.unwrap_or_default()));
+    all
+}
+
+/// The slowest hops, by time in the broker.
+fn hops_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
+    let rows = Memo::new(move |_| {
+        data.with(|t| {
+            let find = |id: &str| t.nodes.iter().find(|n| n.id == id).cloned();
+            let mut all: Vec<&Edge> = t
+                .edges
+                .iter()
+                .filter(|e| e.kind == EdgeKind::Delivers && e.latency.in_broker.is_some())
+                .collect();
+            all.sort_by_key(|e| std::cmp::Reverse(e.latency.in_broker.map(|p| p.p95_ns)));
+            all.into_iter()
+                .take(FEW)
+                .filter_map(|e| Some((e.clone(), find(&e.from)?, find(&e.to)?)))
+                .collect::<Vec<_>>()
+        })
+    });
+    move || {
+        let all = rows.get();
+        if all.is_empty() {
+            return view! {
+                <Blank icon=Icon::Clock title="No hop was measured">
+                    <p class="fs12 t2">"The time in the broker needs spans of both sides, in the last 5\u{a0}m."</p>
+                </Blank>
+            }
+            .into_any();
+        }
+        view! {
+            <table class="tbl" aria-label="Slowest hops">
+                <thead><tr><th scope="col">"Hop"</th><th class="r" scope="col">"In broker"</th><th class="r" scope="col">"Process"</th></tr></thead>
+                <tbody>
+                    {all.into_iter().map(|(edge, from, to)| {
+                        let hot = match to.level {
+                            Level::Critical => "r c-crit semi",
+                            Level::Warning => "r c-warn semi",
+                            _ => "r",
+                        };
+                        let href = query.link("/map", &[("sel", &format!("edge:{}", edge.id))]);
+                        view! {
+                            <tr>
+                                <td><a class="hoplink" href=href>{entity_plain(Kind::Topic, &from.name)}<span class="t3">" to "</span>{entity_plain(Kind::Group, &to.name)}</a></td>
+                                <td class=hot>{known(edge.latency.in_broker.map(|p| duration_ns(p.p95_ns)), "Not measured")}</td>
+                                <td class="r">{known(edge.latency.process.map(|p| duration_ns(p.p95_ns)), "No span covers the handler's work")}</td>
+                            </tr>
+                        }
+                    }).collect_view()}
+                </tbody>
+            </table>
+        }
+        .into_any()
+    }
+}
+
+/// How the collector itself is.
+#[component]
+fn Collector(brokers: crate::api::Fetched<Brokers>) -> impl IntoView {
+    let query = Query::get_context();
+    let second = Second::get_context();
+    let status = expect_context::<CollectorStatus>();
+    let lost = move || {
+        brokers.data.with(|b| {
+            b.as_ref().map_or(0, |b| {
+                b.clusters
+                    .iter()
+                    .filter(|c| c.state == "unreachable")
+                    .count()
+            })
+        })
+    };
+    let healthy = move || {
+        status.with(|s| {
+            s.ingest.write_error.is_none()
+                && s.ingest.rejected.values().all(|n| *n == 0)
+                && !s.flow.truncated
+        })
+    };
+    view! {
+        <section class="card" aria-label="Collector">
+            <header>
+                <h2>"Collector"</h2>
+                {move || match (healthy(), lost()) {
+                    (None, _) => ().into_any(),
+                    (Some(true), 0) => view! { <span class="state quiet">{Icon::Done.draw("c-ok")}"Healthy"</span> }.into_any(),
+                    _ => view! { <span class="state">{Icon::Warning.draw("c-warn")}"Look at it"</span> }.into_any(),
+                }}
+                <span class="row right"><a class="btn ghost s" href=move || query.link("/settings/health", &[])>"Health"</a></span>
+            </header>
+            {loaded("the collector's status", status.0, || skeleton_rows(3), move |s| view! {
+                <div class="body"><dl class="kv num">
+                    <dt>"Spans in"</dt>
+                    <dd>{move || s.with(|s| {
+                        let commit = s.ingest.commit_p99_ns.map(|p| format!(", committed within {} (p99)", duration_ns(p))).unwrap_or_default();
+                        format!("{}{commit}", rate(s.ingest.spans_per_s))
+                    })}</dd>
+                    <dt>"Rejected, refused"</dt>
+                    <dd>{move || s.with(|s| {
+                        let (rejected, refused) = (s.ingest.rejected.values().sum::<u64>(), s.ingest.refused_retryable);
+                        view! {
+                            <span class:c-warn=move || (rejected > 0)>{count_full(rejected)}</span>", "
+                            <span class:c-warn=move || (refused > 0)>{count_full(refused)}</span>
+                        }
+                    })}</dd>
+                    <dt>"Brokers"</dt>
+                    <dd>{move || brokers.data.get().map(|b| {
+                        if b.clusters.is_empty() {
+                            return "none configured".into_any();
+                        }
+                        b.clusters.iter().enumerate().map(|(i, c)| {
+                            let sep = if i > 0 { "; " } else { "" };
+                            let text = match (c.state.as_str(), c.last_read) {
+                                ("ok", Some(at)) => format!("{} read {}", c.name, ago(at, second.now())),
+                                ("unreachable", _) => format!("{} does not answer", c.name),
+                                _ => format!("{} is being connected", c.name),
+                            };
+                            view! { {sep}<span class=if c.state == "unreachable" { "c-crit" } else { "" }>{text}</span> }
+                        }).collect_view().into_any()
+                    })}</dd>
+                    <dt>"Store"</dt>
+                    <dd>{move || s.with(|s| format!("{} of {}, kept for {}", bytes(s.store.bytes), bytes(s.store.retention_bytes), duration_ms(s.store.retention_ms)))}</dd>
+                </dl></div>
+            })}
+        </section>
+    }
 }

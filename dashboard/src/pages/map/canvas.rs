@@ -13,6 +13,7 @@ use super::model::Scene;
 use crate::components::icons::Icon;
 use crate::graph::edges::is_curve;
 use crate::graph::labels::{HEIGHT, Placed as Label, Wanted, place};
+use crate::graph::shapes::Rect;
 use crate::graph::view::{View, bounds};
 use crate::graph::walk::{Way, step, stream};
 use crate::state::keys::on_keys;
@@ -50,16 +51,34 @@ pub(super) fn Canvas(
     let own = RwSignal::new(None::<View>);
     Effect::new(move || own.set(asked.get().and_then(|z| View::read(&z))));
     let extent = Memo::new(move |_| scene.with(|s| bounds(s.nodes.values().map(|n| n.rect))));
-    let view = Memo::new(move |_| {
+    // The map is fitted when it or its extent is new. When only the window changes (the side panel opens), it moves as
+    // little as needed to stay in sight.
+    let fitted = Memo::new(move |before: Option<&Option<(Rect, View)>>| {
         let (w, h) = size.get();
+        let bounds = extent.get().filter(|_| w > 1.0 && h > 1.0)?;
+        let kept = before
+            .copied()
+            .flatten()
+            .filter(|(of, view)| *of == bounds && bounds.w * view.k < w && bounds.h * view.k < h)
+            .map(|(_, view)| view.reveal(bounds, w, h));
+        Some((bounds, kept.unwrap_or_else(|| View::fit(bounds, w, h))))
+    });
+    let view = Memo::new(move |_| {
         own.get()
-            .or_else(|| {
-                extent
-                    .get()
-                    .filter(|_| w > 1.0 && h > 1.0)
-                    .map(|b| View::fit(b, w, h))
-            })
+            .or_else(|| fitted.get().map(|(_, view)| view))
             .unwrap_or_default()
+    });
+    // The first fit is where the map is, not a move.
+    let shown = RwSignal::new(false);
+    Effect::new(move || {
+        if fitted.with(Option::is_some) && !shown.get_untracked() {
+            set_timeout(
+                move || {
+                    shown.try_set(true);
+                },
+                SETTLED,
+            );
+        }
     });
     let timer = StoredValue::new_local(None::<TimeoutHandle>);
     let settle = move || {
@@ -289,7 +308,7 @@ pub(super) fn Canvas(
                 look(to);
             }>
             <svg role="application" aria-label=said class=move || format!("lod{}", view.get().detail())>
-                <g transform=move || { let v = view.get(); format!("translate({:.2} {:.2}) scale({:.4})", v.x, v.y, v.k) }>
+                <g class="world" class:glide=move || shown.get() && own.with(Option::is_none) style:transform=move || { let v = view.get(); format!("translate({:.2}px, {:.2}px) scale({:.4})", v.x, v.y, v.k) }>
                     <g><For each=move || edge_ids.get() key=Clone::clone children=move |id| edge_view(id, at)/></g>
                     <g aria-hidden="true"><For each=move || flow_ids.get() key=Clone::clone children=move |id| flow_view(id, at)/></g>
                     <g><For each=move || node_ids.get() key=Clone::clone children=move |id| node_view(id, at)/></g>

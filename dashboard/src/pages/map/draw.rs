@@ -250,20 +250,34 @@ pub(super) fn flow_view(id: String, at: Pointers) -> impl IntoView {
     let mine = id;
     let line = Memo::new(move |_| {
         at.scene.with(|s| {
-            s.edges
-                .get(&mine)
-                .map(|l| (path(&l.points), l.edge.rate.unwrap_or_default(), l.tone))
-        })
-    });
-    move || {
-        line.with(|l| {
-            l.as_ref().map(|(d, rate, tone)| {
-                let thick = if *rate >= 800.0 { "2" } else { "1.6" };
-                view! {
-                    <path class=format!("flow {}", if tone.alerts() { "hot" } else { "" }) d=d.clone()
-                        stroke-width=thick stroke-dasharray=format!("0 {:.2}", particle_gap(*rate))></path>
-                }
+            s.edges.get(&mine).map(|l| {
+                (
+                    path(&l.points),
+                    particle_gap(l.edge.rate.unwrap_or_default()),
+                    l.edge.rate >= Some(800.0),
+                    l.tone.alerts(),
+                    (l.edge.from.clone(), l.edge.to.clone()),
+                )
             })
         })
+    });
+    let dim = Memo::new(move |_| {
+        at.related.with(|r| {
+            r.as_ref().is_some_and(|r| {
+                line.with(|l| {
+                    l.as_ref()
+                        .is_some_and(|l| !r.contains(&l.4.0) || !r.contains(&l.4.1))
+                })
+            })
+        })
+    });
+    let part = move |of: fn(&(String, f64, bool, bool, (String, String))) -> String| {
+        Memo::new(move |_| line.with(|l| l.as_ref().map(of)))
+    };
+    view! {
+        <path class="flow" class:hot=move || line.with(|l| l.as_ref().is_some_and(|l| l.3)) class:dim=dim
+            d=part(|l| l.0.clone())
+            stroke-width=part(|l| if l.2 { "2" } else { "1.6" }.to_owned())
+            stroke-dasharray=part(|l| format!("0 {:.2}", l.1))></path>
     }
 }

@@ -16,8 +16,8 @@ use crate::components::chart::width_of;
 use crate::components::icons::Icon;
 use crate::components::loading::loaded;
 use crate::components::marks::{
-    Kind, dead_letters_href, entity_plain, group_href, known, level_icon, state_class, state_icon,
-    trace_href, unknown,
+    Kind, dead_letters_href, emphasised, entity_plain, group_href, known, level_icon, state_class,
+    state_icon, trace_href, unknown,
 };
 use crate::components::surface::{Blank, Panel};
 use crate::format::{
@@ -182,7 +182,7 @@ fn NodePanel(
                 };
                 view! {
                     <section>
-                        <p class="sentence">{icon}{node_sentence(&n)}</p>
+                        <p class="sentence">{icon}{emphasised(&node_sentence(&n), &[&name.get()])}</p>
                         {lag.map(|l| view! {
                             <dl class="kv facts2">
                                 <dt>"Messages"</dt><dd class="num">{known(l.lag_messages.map(count_full), &l.reason)}</dd>
@@ -366,7 +366,7 @@ fn EdgePanel(
                 view! {
                     <section>
                         {lag.map(|(level, lag)| view! {
-                            <p class="sentence">{state_icon(lag.state).draw(state_class(lag.state, level))}{lag.reason}</p>
+                            <p class="sentence">{state_icon(lag.state).draw(state_class(lag.state, level))}{emphasised(&lag.reason, &[&name(from), &name(to)])}</p>
                         })}
                         {(!e.instrumented).then(|| view! {
                             <p class="fs12 t3">"Known from the broker's offsets only: nobody sends spans for it, so no latency can be told."</p>
