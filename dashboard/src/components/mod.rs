@@ -10,6 +10,7 @@ pub(crate) mod loading;
 pub(crate) mod marks;
 pub(crate) mod measure;
 pub(crate) mod menu;
+pub(crate) mod more;
 pub(crate) mod page;
 pub(crate) mod range;
 pub(crate) mod search;
