@@ -232,19 +232,26 @@ impl LagEngine {
         let patience = self.config.window.min(Duration::from_secs(60));
         let mut questions = Vec::new();
         for ((cluster, name), group) in &self.groups {
-            let tracks = self
-                .memory
-                .clusters
-                .get(cluster)
-                .and_then(|memory| memory.groups.get(name));
+            let Some(memory) = self.memory.clusters.get(cluster) else {
+                continue;
+            };
+            let Some(remembered) = memory.groups.get(name) else {
+                continue;
+            };
             for (key, lag) in &group.partitions {
                 let (Some(committed), Some(1..)) = (lag.committed, lag.lag_messages) else {
                     continue;
                 };
-                let Some(track) = tracks.and_then(|group| group.tracks.get(key)) else {
+                let (Some(track), Some(partition)) =
+                    (remembered.tracks.get(key), memory.partitions.get(key))
+                else {
                     continue;
                 };
-                let quiet = track.still_for(patience, now) && !track.end_moved_on();
+                let quiet = track.still_for(patience, now)
+                    && partition
+                        .ends
+                        .still_since()
+                        .is_some_and(|at| since(now, at) >= patience);
                 if quiet && lag.open_transaction.is_none() && track.readable_at != Some(committed) {
                     questions.push(MarkerQuestion {
                         cluster: Arc::clone(cluster),
@@ -470,6 +477,7 @@ impl Step<'_> {
             .iter()
             .filter_map(|(key, committed)| Some((key, self.readable(key, committed)?)))
             .collect();
+        let outage = self.config.window.max(self.config.exact_gap);
         for (&key, known) in &readable {
             let point = Point {
                 at: known.read.read_at,
@@ -479,7 +487,7 @@ impl Step<'_> {
             group
                 .tracks
                 .entry(key.clone())
-                .and_modify(|track| track.observe(point, self.config.window))
+                .and_modify(|track| track.observe(point, self.config.window, outage))
                 .or_insert_with(|| Track::new(point));
         }
         let motion = self.motion(group);

@@ -91,6 +91,13 @@ impl EndHistory {
         self.points.last().copied()
     }
 
+    /// Since when the end stands where it stands, as far as seen.
+    pub(crate) fn still_since(&self) -> Option<UnixNanos> {
+        let last = self.points.last()?;
+        let first = self.points.partition_point(|point| point.end < last.end);
+        Some(self.points[first].at)
+    }
+
     pub(crate) fn first(&self) -> Option<EndPoint> {
         self.points.first().copied()
     }

@@ -76,8 +76,8 @@ impl Track {
         }
     }
 
-    /// Takes a sample.
-    pub(crate) fn observe(&mut self, point: Point, window: Duration) {
+    /// Takes a sample. After a gap longer than `outage`, what stands still is counted anew.
+    pub(crate) fn observe(&mut self, point: Point, window: Duration, outage: Duration) {
         let Some(&last) = self.points.back() else {
             *self = Self::new(point);
             return;
@@ -85,11 +85,16 @@ impl Track {
         if last.at >= point.at {
             return;
         }
-        if since(point.at, last.at) > window {
-            // Nobody looked for longer than the window: what stood still in between cannot be told.
-            let (state, moved_at, lost) = (self.state, self.moved_at, self.lost);
-            *self = Self::new(point);
-            (self.state, self.moved_at, self.lost) = (state, moved_at, lost);
+        if since(point.at, last.at) > outage {
+            // Nobody looked for a long time: what stood still in between cannot be told. What a read has
+            // shown holds as long as the committed offset is the same.
+            let known = std::mem::replace(self, Self::new(point));
+            self.state = known.state;
+            self.moved_at = known.moved_at;
+            if point.end >= last.end {
+                self.empty = known.empty;
+                self.readable_at = known.readable_at;
+            }
             return;
         }
         if point.committed != last.committed {
@@ -105,8 +110,10 @@ impl Track {
             // Rates and trends begin anew.
             self.points.clear();
         } else if point.end < last.end {
+            // The log was cut or made anew: what was found in it is of other records.
             self.points.clear();
             self.end_when_still = self.end_when_still.min(point.end);
+            (self.empty, self.readable_at) = (None, None);
         }
         self.points.push_back(point);
         // One point at or before the window's start stays, as the baseline.
@@ -214,7 +221,7 @@ mod tests {
         });
         let mut track = Track::new(points.next().unwrap());
         for point in points {
-            track.observe(point, WINDOW);
+            track.observe(point, WINDOW, WINDOW);
         }
         track
     }

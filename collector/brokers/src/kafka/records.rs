@@ -148,9 +148,9 @@ pub struct RecordPage {
 /// Oldest and newest record of a partition.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Edges {
-    /// The oldest record kept; `None` when there is none.
+    /// The oldest record kept; `None` when there is none, or it was not found in time.
     pub oldest: Option<BrokerRecord>,
-    /// The newest; `None` when there is none, or none among the last hundred offsets (transaction markers, compaction).
+    /// The newest; `None` when there is none, or it was not found in time.
     pub newest: Option<BrokerRecord>,
 }
 
@@ -254,53 +254,8 @@ impl KafkaRecords {
     ) -> Result<RecordPage, RecordError> {
         self.with(topic, partition, options, |reading| {
             let (log_start, end) = reading.watermarks()?;
-            let mut bound = before.map_or(end, |before| before.min(end));
-            let mut records: Vec<BrokerRecord> = Vec::new();
-            let mut bytes = 0;
-            let mut step = i64::try_from(options.max_records)
-                .unwrap_or(i64::MAX)
-                .max(1);
-            let mut stop = ReadStop::Complete;
-            while bound > log_start && records.len() < options.max_records {
-                let from = bound.saturating_sub(step).max(log_start);
-                let mut found = Vec::new();
-                let left = ReadOptions {
-                    // All of the span is needed, since the newest of it comes last.
-                    max_records: usize::MAX,
-                    max_bytes: options.max_bytes.saturating_sub(bytes).max(1),
-                    ..options
-                };
-                let (next, ended) = reading.range(from, bound, left, &mut found)?;
-                if ended != ReadStop::Complete && next < bound {
-                    if ended == ReadStop::TimedOut || step == 1 {
-                        // What was read is the older part of the span: it cannot be handed on without a gap.
-                        stop = ended;
-                        break;
-                    }
-                    // Too many bytes: take a shorter span.
-                    step = (step / 4).max(1);
-                    continue;
-                }
-                found.reverse();
-                let room = options.max_records - records.len();
-                let cut = found.len() > room;
-                found.truncate(room);
-                bytes += found.iter().map(BrokerRecord::size).sum::<usize>();
-                bound = if cut {
-                    found.last().map_or(from, |record| record.offset)
-                } else {
-                    from
-                };
-                records.extend(found);
-                if bytes >= options.max_bytes {
-                    stop = ReadStop::Full;
-                    break;
-                }
-                step = step.saturating_mul(2).min(100_000);
-            }
-            if records.len() >= options.max_records && bound > log_start {
-                stop = ReadStop::Full;
-            }
+            let bound = before.map_or(end, |before| before.min(end));
+            let (records, bound, stop) = reading.newest(log_start, bound, options)?;
             Ok(RecordPage {
                 records,
                 next: (bound > log_start).then_some(bound),
@@ -330,20 +285,10 @@ impl KafkaRecords {
             let (log_start, end) = reading.watermarks()?;
             let mut oldest = Vec::new();
             reading.range(log_start, end, one, &mut oldest)?;
-            let mut newest = Vec::new();
-            let mut step = 4;
-            while newest.is_empty() && step <= 100 {
-                let from = end.saturating_sub(step).max(log_start);
-                let all = ReadOptions {
-                    max_records: usize::MAX,
-                    ..one
-                };
-                reading.range(from, end, all, &mut newest)?;
-                step *= 5;
-            }
+            let (newest, _, _) = reading.newest(log_start, end, one)?;
             Ok(Edges {
                 oldest: oldest.into_iter().next(),
-                newest: newest.pop(),
+                newest: newest.into_iter().next(),
             })
         })
     }
@@ -498,6 +443,68 @@ impl Reading<'_> {
             .unassign()
             .map_err(|error| self.refused("release", &error))?;
         read
+    }
+
+    /// Reads the newest records below `bound`, newest first. Returns them, the new bound, and why it stopped.
+    fn newest(
+        &self,
+        log_start: i64,
+        mut bound: i64,
+        options: ReadOptions,
+    ) -> Result<(Vec<BrokerRecord>, i64, ReadStop), RecordError> {
+        let mut records: Vec<BrokerRecord> = Vec::new();
+        let mut bytes = 0;
+        let mut step = i64::try_from(options.max_records)
+            .unwrap_or(i64::MAX)
+            .max(1);
+        let mut stop = ReadStop::Complete;
+        while bound > log_start && records.len() < options.max_records {
+            let from = bound.saturating_sub(step).max(log_start);
+            let mut found = Vec::new();
+            let left = ReadOptions {
+                // All of the span is needed, since the newest of it comes last.
+                max_records: usize::MAX,
+                max_bytes: options.max_bytes.saturating_sub(bytes).max(1),
+                ..options
+            };
+            let (next, ended) = self.range(from, bound, left, &mut found)?;
+            if ended != ReadStop::Complete && next < bound {
+                if ended == ReadStop::TimedOut || step == 1 {
+                    // What was read is the older part of the span: it cannot be handed on without a gap.
+                    stop = ended;
+                    break;
+                }
+                // Too many bytes: take a shorter span.
+                step = (step / 4).max(1);
+                continue;
+            }
+            found.reverse();
+            let room = options.max_records - records.len();
+            let cut = found.len() > room;
+            found.truncate(room);
+            let size: usize = found.iter().map(BrokerRecord::size).sum();
+            if !records.is_empty() && bytes + size > options.max_bytes {
+                // One record alone may be larger than all, but not on top of others.
+                stop = ReadStop::Full;
+                break;
+            }
+            bytes += size;
+            bound = if cut {
+                found.last().map_or(from, |record| record.offset)
+            } else {
+                from
+            };
+            records.extend(found);
+            if bytes >= options.max_bytes {
+                stop = ReadStop::Full;
+                break;
+            }
+            step = step.saturating_mul(2).min(100_000);
+        }
+        if records.len() >= options.max_records && bound > log_start {
+            stop = ReadStop::Full;
+        }
+        Ok((records, bound, stop))
     }
 
     fn assigned(

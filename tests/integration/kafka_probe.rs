@@ -1,0 +1,706 @@
+//! The Kafka probe and the lag engine against a real Apache Kafka, with Kafka's own tools as the oracle.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use highwater_tests::kafka::{self, Kafka, tools};
+use futures::executor::block_on;
+use highwater_brokers::{
+    BrokerRecord, KafkaConfig, KafkaProbe, KafkaRecords, Poller, PollerEvent, PollerOptions,
+    Questions, ReadOptions, ReadStop,
+};
+use highwater_lag::{Bound, Config, GroupLag, LagEngine, State};
+use highwater_model::UnixNanos;
+use highwater_model::broker::{ClusterState, Sample, TopicPartition};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// How long a condition may take to come true on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn now() -> UnixNanos {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UnixNanos(since_epoch.as_nanos() as u64)
+}
+
+/// A name that no other test of this run has.
+fn unique(stem: &str) -> String {
+    static NEXT: Mutex<u32> = Mutex::new(0);
+    let mut next = NEXT.lock().unwrap();
+    *next += 1;
+    format!("probe-{stem}-{}", *next)
+}
+
+fn client(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    config
+}
+
+fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().unwrap();
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let made = block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
+    made[0].as_ref().unwrap();
+}
+
+fn producer(bootstrap: &str) -> BaseProducer {
+    client(bootstrap).set("linger.ms", "5").create().unwrap()
+}
+
+/// Sends `count` records to one partition and waits until they are acknowledged.
+fn produce(producer: &BaseProducer, topic: &str, partition: i32, count: usize) {
+    for index in 0..count {
+        let value = format!("{{\"n\":{index}}}");
+        let record = BaseRecord::<str, str>::to(topic)
+            .partition(partition)
+            .payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+/// Commits offsets for a group without joining it, as any offset tool can.
+fn commit(bootstrap: &str, group: &str, topic: &str, offsets: &[(i32, i64)]) {
+    let consumer: BaseConsumer = client(bootstrap).set("group.id", group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    for &(partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))
+            .unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = consumer.commit(&list, CommitMode::Sync) {
+        // A new broker makes its offsets topic at the first commit.
+        assert!(Instant::now() < deadline, "commit for {group}: {error}");
+    }
+}
+
+/// A real member of a group, polled until dropped; commits nothing.
+struct Member {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Member {
+    /// Joins, and waits until every one of `partitions` is assigned.
+    fn join(bootstrap: &str, group: &str, topic: &str, protocol: &str, partitions: usize) -> Self {
+        let mut config = client(bootstrap);
+        config
+            .set("group.id", group)
+            .set("group.protocol", protocol)
+            .set("client.id", "the-member")
+            .set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (assigned, wait) = mpsc::channel();
+        let thread = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    consumer.poll(Duration::from_millis(50));
+                    assigned.send(consumer.assignment().unwrap().count()).ok();
+                }
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        while wait.recv_timeout(PATIENCE).unwrap() != partitions {
+            assert!(Instant::now() < deadline, "{group} got no assignment");
+        }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn probe(bootstrap: &str) -> KafkaProbe {
+    KafkaProbe::connect(KafkaConfig::new("kafka", [bootstrap])).unwrap()
+}
+
+/// Polls until the sample holds what is awaited.
+fn poll_until(probe: &mut KafkaProbe, what: &str, done: impl Fn(&Sample) -> bool) -> Sample {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match probe.poll(now()) {
+            Ok(sample) if done(&sample) => return sample,
+            other => assert!(Instant::now() < deadline, "waiting for {what}: {other:?}"),
+        }
+    }
+}
+
+fn group(engine: &LagEngine, name: &str) -> GroupLag {
+    engine.groups()[&(Arc::from("kafka"), Arc::from(name))].clone()
+}
+
+fn place(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: Arc::from(topic),
+        partition,
+    }
+}
+
+/// What `kafka-consumer-groups --describe` prints: (group, topic, partition) -> lag, `None` for its dash.
+fn oracle(kafka: &Kafka, groups: &[&str]) -> BTreeMap<(String, String, i32), Option<i64>> {
+    let mut arguments = vec!["--describe"];
+    for group in groups {
+        arguments.extend(["--group", group]);
+    }
+    let table = kafka.tool(tools::GROUPS, &arguments).unwrap();
+    let mut rows = BTreeMap::new();
+    for line in table.lines() {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let [group, topic, partition, _current, _end, lag, ..] = cells[..] else {
+            continue;
+        };
+        if let Ok(partition) = partition.parse() {
+            let lag = (lag != "-").then(|| lag.parse().unwrap());
+            rows.insert((group.to_owned(), topic.to_owned(), partition), lag);
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let topic = unique("oracle");
+    create_topic(&bootstrap, &topic, 4);
+    let producer = producer(&bootstrap);
+    for (partition, count) in [(0, 100), (1, 37), (2, 100)] {
+        produce(&producer, &topic, partition, count);
+    }
+    // Of partition 2, the first 50 are deleted.
+    let admin: AdminClient<DefaultClientContext> = client(&bootstrap).create().unwrap();
+    let mut cut = TopicPartitionList::new();
+    cut.add_partition_offset(&topic, 2, Offset::Offset(50))
+        .unwrap();
+    block_on(admin.delete_records(&cut, &AdminOptions::new())).unwrap();
+
+    let (behind, beyond, live) = (unique("behind"), unique("beyond"), unique("live"));
+    commit(&bootstrap, &behind, &topic, &[(0, 60), (1, 37), (2, 10)]);
+    commit(&bootstrap, &beyond, &topic, &[(0, 150)]);
+    commit(&bootstrap, &live, &topic, &[(0, 1), (1, 2)]);
+    let _member = Member::join(&bootstrap, &live, &topic, "classic", 4);
+
+    let names = [behind.as_str(), beyond.as_str(), live.as_str()];
+    let mut probe = probe(&bootstrap);
+    let mut engine = LagEngine::new(Config::default());
+    for _ in 0..2 {
+        let sample = poll_until(&mut probe, "three groups, one with a member", |sample| {
+            let assigned = |name: &str| {
+                let members = sample.groups.get(name)?.members.as_ref().ok()?;
+                Some(
+                    members
+                        .iter()
+                        .map(|member| member.assignment.len())
+                        .sum::<usize>(),
+                )
+            };
+            names.iter().all(|name| sample.groups.contains_key(*name)) && assigned(&live) == Some(4)
+        });
+        engine.step(&sample, sample.finished);
+    }
+
+    let ours: BTreeMap<(String, String, i32), Option<i64>> = names
+        .iter()
+        .flat_map(|name| {
+            let lags = group(&engine, name).partitions;
+            lags.into_iter().map(|(place, lag)| {
+                let key = ((*name).to_owned(), place.topic.to_string(), place.partition);
+                (key, lag.lag_by_tools)
+            })
+        })
+        .collect();
+    let theirs = oracle(kafka, &names);
+    assert_eq!(theirs.len(), 3 + 1 + 4, "{theirs:?}");
+    assert_eq!(ours, theirs);
+
+    // And beside their number, what can still be read.
+    let lost = group(&engine, &behind);
+    let cut = &lost.partitions[&place(&topic, 2)];
+    assert_eq!((cut.lag_messages, cut.lost_messages), (Some(50), Some(40)));
+    assert_eq!(lost.state, State::DataLoss);
+    let beyond = group(&engine, &beyond);
+    assert_eq!(
+        (beyond.state, beyond.lag_messages),
+        (State::BeyondEnd, None)
+    );
+    assert_eq!(beyond.lag_by_tools, Some(-50));
+    let live = group(&engine, &live);
+    assert_eq!(live.partitions[&place(&topic, 2)].state, State::NoCommit);
+    assert_eq!(live.partitions[&place(&topic, 2)].lag_messages, None);
+    assert_eq!(
+        live.partitions[&place(&topic, 3)].state,
+        State::Ok,
+        "it is empty"
+    );
+}
+
+#[test]
+fn groups_of_both_protocols_are_listed_with_their_members() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let topic = unique("members");
+    create_topic(&bootstrap, &topic, 3);
+    let mut probe = probe(&bootstrap);
+    poll_until(&mut probe, "the topic", |sample| {
+        sample.topics.contains_key(topic.as_str())
+    });
+    for protocol in ["classic", "consumer"] {
+        let name = unique(protocol);
+        // The probe listed the groups before this one was there, and finds it all the same.
+        let member = Member::join(&bootstrap, &name, &topic, protocol, 3);
+        let sample = poll_until(&mut probe, "a stable group", |sample| {
+            let group = sample.groups.get(name.as_str());
+            group.is_some_and(|group| {
+                group.broker_state.as_deref() == Ok("Stable")
+                    && group.members.as_ref().is_ok_and(|members| {
+                        members.iter().any(|member| member.assignment.len() == 3)
+                    })
+            })
+        });
+        let group = &sample.groups[name.as_str()];
+        assert_eq!(&*group.kind, protocol);
+        let members = group.members.as_ref().unwrap();
+        assert_eq!(members.len(), 1);
+        assert_eq!(&*members[0].client_id, "the-member");
+        assert!(members[0].host.contains("127.0.0.1"), "{}", members[0].host);
+        assert!(!members[0].member_id.is_empty());
+        let expected: Vec<TopicPartition> =
+            (0..3).map(|partition| place(&topic, partition)).collect();
+        let mut assigned = members[0].assignment.clone();
+        assigned.sort();
+        assert_eq!(assigned, expected);
+        drop(member);
+        poll_until(&mut probe, "an empty group", |sample| {
+            let group = sample.groups.get(name.as_str());
+            group.is_none_or(|group| group.members.as_ref().is_ok_and(Vec::is_empty))
+        });
+    }
+    let sample = probe.poll(now()).unwrap();
+    assert_eq!(sample.brokers.len(), 1);
+    assert_eq!(&*sample.brokers[0].1, bootstrap);
+    assert!(sample.cluster_id.is_some());
+    let facts = &sample.topics[topic.as_str()];
+    assert_eq!((facts.partitions, facts.internal), (3, false));
+    assert_eq!(facts.retention_ms, Some(7 * 86_400_000));
+    assert_eq!(facts.compacted, Some(false));
+}
+
+#[test]
+fn records_are_read_back_with_keys_values_headers_and_times() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let topic = unique("records");
+    create_topic(&bootstrap, &topic, 2);
+    let producer = producer(&bootstrap);
+    let stamp = now().as_millis() as i64 - 5_000;
+    let original = 88_213_407_i64.to_be_bytes();
+    for index in 0..250_i64 {
+        let headers = OwnedHeaders::new()
+            .insert(Header {
+                key: "traceparent",
+                value: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03"),
+            })
+            .insert(Header {
+                key: "kafka_dlt-original-offset",
+                value: Some(&original),
+            })
+            .insert(Header {
+                key: "twice",
+                value: Some("first"),
+            })
+            .insert(Header {
+                key: "twice",
+                value: None::<&str>,
+            });
+        let (key, value) = (format!("key-{index}"), format!("value-{index}"));
+        let mut record = BaseRecord::to(&topic)
+            .partition(1)
+            .key(&key)
+            .timestamp(stamp + index)
+            .headers(headers);
+        // The last is a tombstone.
+        if index < 249 {
+            record = record.payload(&value);
+        }
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+
+    let records = KafkaRecords::new(KafkaConfig::new("kafka", [bootstrap.as_str()]));
+    let hundred = ReadOptions {
+        timeout: PATIENCE,
+        ..ReadOptions::default()
+    };
+    let page = records.read(&topic, 1, 0, None, hundred).unwrap();
+    assert_eq!((page.log_start, page.end), (0, 250));
+    assert_eq!((page.stop, page.next), (ReadStop::Full, Some(100)));
+    let first = BrokerRecord {
+        partition: 1,
+        offset: 0,
+        timestamp: Some(UnixNanos::from_millis(stamp)),
+        timestamp_kind: highwater_brokers::TimestampKind::CreateTime,
+        key: Some(b"key-0".to_vec()),
+        value: Some(b"value-0".to_vec()),
+        headers: vec![
+            (
+                "traceparent".to_owned(),
+                Some(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03".to_vec()),
+            ),
+            (
+                "kafka_dlt-original-offset".to_owned(),
+                Some(original.to_vec()),
+            ),
+            ("twice".to_owned(), Some(b"first".to_vec())),
+            ("twice".to_owned(), None),
+        ],
+    };
+    assert_eq!(page.records[0], first);
+
+    // Newest first, page by page, without a gap.
+    let mut offsets = Vec::new();
+    let mut before = None;
+    loop {
+        let page = records.read_before(&topic, 1, before, hundred).unwrap();
+        assert!(page.records.len() <= 100);
+        offsets.extend(page.records.iter().map(|record| record.offset));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert!(offsets.iter().copied().eq((0..250).rev()), "{offsets:?}");
+
+    // A page that is bounded by bytes has fewer, and says where to go on.
+    let small = ReadOptions {
+        max_bytes: 2_000,
+        ..hundred
+    };
+    let page = records.read_before(&topic, 1, None, small).unwrap();
+    let bytes: usize = page.records.iter().map(BrokerRecord::size).sum();
+    assert!(bytes <= 2_000 && !page.records.is_empty(), "{bytes}");
+    assert_eq!(page.records[0].offset, 249);
+    assert_eq!(
+        page.records[0].value, None,
+        "a tombstone is null, not empty"
+    );
+    assert_eq!(page.next, page.records.last().map(|record| record.offset));
+
+    let edges = records.edges(&topic, 1, PATIENCE).unwrap();
+    assert_eq!(
+        edges.oldest.unwrap().timestamp,
+        Some(UnixNanos::from_millis(stamp))
+    );
+    assert_eq!(
+        edges.newest.unwrap().timestamp,
+        Some(UnixNanos::from_millis(stamp + 249))
+    );
+    let empty = records.edges(&topic, 0, PATIENCE).unwrap();
+    assert_eq!(empty, highwater_brokers::Edges::default());
+    assert!(records.read(&topic, 7, 0, None, hundred).is_err());
+    let missing = records
+        .read("probe-no-such-topic", 0, 0, None, hundred)
+        .unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "probe-no-such-topic has no partition 0 in this cluster"
+    );
+
+    // Reading left no trace: no group, and no topic that was only asked for.
+    let groups = kafka.tool(tools::GROUPS, &["--list"]).unwrap();
+    assert!(!groups.contains("highwater"), "{groups}");
+    let topics = kafka.tool(tools::TOPICS, &["--list"]).unwrap();
+    assert!(!topics.contains("probe-no-such-topic"), "{topics}");
+}
+
+#[test]
+fn open_and_aborted_transactions_are_not_lag_that_could_be_read() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("transactions"), unique("reader"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 100);
+    commit(&bootstrap, &name, &topic, &[(0, 100)]);
+    let transactional: BaseProducer = client(&bootstrap)
+        .set("transactional.id", &name)
+        .create()
+        .unwrap();
+    transactional.init_transactions(PATIENCE).unwrap();
+    transactional.begin_transaction().unwrap();
+    produce(&transactional, &topic, 0, 20);
+
+    let mut probe = probe(&bootstrap);
+    let mut engine = LagEngine::new(Config {
+        window: Duration::from_millis(100),
+        ..Config::default()
+    });
+    let partition = place(&topic, 0);
+    let mut step = |engine: &mut LagEngine, end: i64| {
+        let sample = poll_until(&mut probe, "the group and the end", |sample| {
+            sample.groups.contains_key(name.as_str())
+                && sample.partitions[&partition].end == Ok(end)
+        });
+        engine.step(&sample, sample.finished);
+        group(engine, &name).partitions[&partition].clone()
+    };
+    let open = step(&mut engine, 120);
+    assert_eq!((open.lag_messages, open.lag_by_tools), (Some(0), Some(20)));
+    assert_eq!(open.open_transaction.unwrap().messages, 20);
+
+    transactional.abort_transaction(PATIENCE).unwrap();
+    // 20 records that nobody will read, and the marker that says so.
+    let aborted = step(&mut engine, 121);
+    assert_eq!(
+        (aborted.lag_messages, aborted.lag_by_tools),
+        (Some(21), Some(21))
+    );
+    let records = KafkaRecords::new(KafkaConfig::new("kafka", [bootstrap.as_str()]));
+    let deadline = Instant::now() + PATIENCE;
+    let question = loop {
+        assert!(Instant::now() < deadline, "waiting for the question");
+        step(&mut engine, 121);
+        let questions = engine.marker_questions(now());
+        // The broker is shared: other tests' groups are in the sample too.
+        let ours = questions
+            .into_iter()
+            .find(|question| *question.group == *name);
+        if let Some(question) = ours {
+            break question;
+        }
+    };
+    let (first, end) = records
+        .first_readable(&topic, 0, question.committed, PATIENCE)
+        .unwrap();
+    assert_eq!((first, end), (None, 121));
+    engine.answer_marker(&question, first, end);
+    let known = step(&mut engine, 121);
+    assert_eq!(
+        (known.lag_messages, known.lag_by_tools),
+        (Some(0), Some(21))
+    );
+    assert!(known.nothing_readable);
+    assert_eq!(
+        oracle(kafka, &[name.as_str()]).into_values().next(),
+        Some(Some(21))
+    );
+
+    produce(&producer(&bootstrap), &topic, 0, 1);
+    let (first, _) = records.first_readable(&topic, 0, 100, PATIENCE).unwrap();
+    assert_eq!(first, Some(121));
+    assert_eq!(step(&mut engine, 122).lag_messages, Some(1));
+}
+
+#[test]
+fn a_group_that_was_hours_behind_at_start_is_told_so_by_the_brokers_time_index() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("hours"), unique("sleeper"));
+    create_topic(&bootstrap, &topic, 1);
+    // A record a minute for twenty hours; the group stopped thirteen hours ago.
+    let producer = producer(&bootstrap);
+    let start = now().as_millis() as i64 - 20 * 3_600_000;
+    for minute in 0..1_200 {
+        let record = BaseRecord::<str, str>::to(&topic)
+            .partition(0)
+            .timestamp(start + minute * 60_000)
+            .payload("x");
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    commit(&bootstrap, &name, &topic, &[(0, 7 * 60)]);
+
+    let engine = Arc::new(Mutex::new(LagEngine::new(Config::default())));
+    let (told, heard) = mpsc::channel();
+    let poller = Poller::start(
+        KafkaConfig::new("kafka", [bootstrap.as_str()]),
+        PollerOptions {
+            interval: Duration::from_millis(200),
+            ..PollerOptions::default()
+        },
+        {
+            let engine = Arc::clone(&engine);
+            let name = name.clone();
+            move |event| {
+                let mut engine = engine.lock().unwrap();
+                match event {
+                    PollerEvent::Sample { sample, .. } => {
+                        engine.step(&sample, sample.finished);
+                        if sample.groups.contains_key(name.as_str()) {
+                            told.send(group(&engine, &name)).ok();
+                        }
+                        engine.questions("kafka", sample.finished)
+                    }
+                    PollerEvent::Ends { cluster, ends } => {
+                        let ends = ends
+                            .into_iter()
+                            .map(|end| (end.partition, end.at, end.offset));
+                        engine.seed(&cluster, ends);
+                        engine.questions("kafka", now())
+                    }
+                    PollerEvent::Lost { reason, .. } => panic!("{reason}"),
+                }
+            }
+        },
+    )
+    .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let time = loop {
+        let group = heard.recv_timeout(PATIENCE).unwrap();
+        if let Some(time) = group.time_lag.filter(|time| time.bound == Bound::Exact) {
+            break time;
+        }
+        assert!(Instant::now() < deadline, "still {:?}", group.time_lag);
+    };
+    // Exact is within a twentieth here: the gap asked down to is a fifth of the age at most.
+    let error = time.duration.abs_diff(Duration::from_secs(13 * 3_600));
+    assert!(error < Duration::from_secs(2_400), "{time:?}");
+    assert!(poller.stop(PATIENCE));
+}
+
+#[test]
+fn a_stopped_broker_is_a_state_within_the_deadline_and_reading_goes_on_after_its_start() {
+    let mut kafka = Kafka::start().unwrap();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("outage"), unique("survivor"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 30);
+    commit(&bootstrap, &name, &topic, &[(0, 10)]);
+
+    let engine = Arc::new(Mutex::new(LagEngine::new(Config::default())));
+    let (told, heard) = mpsc::channel();
+    let poller = Poller::start(
+        KafkaConfig::new("kafka", [bootstrap.as_str()]),
+        PollerOptions {
+            interval: Duration::from_millis(300),
+            max_back_off: Duration::from_secs(1),
+            ..PollerOptions::default()
+        },
+        {
+            let engine = Arc::clone(&engine);
+            move |event| {
+                let mut engine = engine.lock().unwrap();
+                match event {
+                    PollerEvent::Sample { sample, .. } => {
+                        engine.step(&sample, sample.finished);
+                        told.send((None, engine.groups().clone())).ok();
+                    }
+                    PollerEvent::Lost { reason, at, .. } => {
+                        engine.cluster_lost("kafka", &reason, at);
+                        told.send((Some(reason), engine.groups().clone())).ok();
+                    }
+                    PollerEvent::Ends { .. } => {}
+                }
+                Questions::new()
+            }
+        },
+    )
+    .unwrap();
+    let key = (Arc::from("kafka"), Arc::<str>::from(name.as_str()));
+    let wait = |what: &str, done: &dyn Fn(Option<&str>, Option<&GroupLag>) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let (lost, groups) = heard
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|error| panic!("waiting for {what}: {error}"));
+            if done(lost.as_deref(), groups.get(&key)) {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < PATIENCE, "waiting for {what}");
+        }
+    };
+    wait("the lag", &|lost, group| {
+        lost.is_none() && group.is_some_and(|group| group.lag_messages == Some(20))
+    });
+    assert_eq!(poller.status().state, ClusterState::Ok);
+
+    kafka.kill().unwrap();
+    let noticed = wait("the outage", &|lost, group| {
+        lost.is_some_and(|reason| {
+            reason.starts_with("cannot reach") || reason.starts_with("the cluster answered")
+        }) && group
+            .is_some_and(|group| group.state == State::Unknown && group.lag_messages.is_none())
+    });
+    assert!(
+        noticed < Duration::from_secs(25),
+        "noticed after {noticed:?}"
+    );
+    wait("the reason", &|lost, _| {
+        lost == Some(
+            format!("cannot reach {bootstrap}: connection refused; is the broker running, and is this its address?")
+                .as_str(),
+        )
+    });
+    assert!(matches!(
+        poller.status().state,
+        ClusterState::Unreachable { .. }
+    ));
+
+    kafka.start_again().unwrap();
+    let back = wait("the lag again", &|lost, group| {
+        lost.is_none() && group.is_some_and(|group| group.lag_messages == Some(20))
+    });
+    eprintln!("outage noticed after {noticed:?}, read again {back:?} after the start");
+    assert_eq!(poller.status().state, ClusterState::Ok);
+    assert!(poller.stop(PATIENCE));
+}
+
+#[test]
+fn a_share_group_is_listed_and_its_backlog_is_unknown_with_the_reason() {
+    // Share groups are a feature that is switched on for a whole cluster: not on the shared one.
+    let kafka = Kafka::start().unwrap();
+    let bootstrap = kafka.bootstrap();
+    kafka
+        .tool(
+            "org.apache.kafka.tools.FeatureCommand",
+            &["upgrade", "--feature", "share.version=1"],
+        )
+        .unwrap();
+    let (topic, name) = (unique("shared"), unique("sharers"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 10);
+    commit(&bootstrap, &unique("classic"), &topic, &[(0, 10)]);
+    // Joins, waits for records in vain (a share group starts at the end) and leaves.
+    kafka
+        .tool(
+            "org.apache.kafka.tools.consumer.ConsoleShareConsumer",
+            &["--topic", &topic, "--group", &name, "--timeout-ms", "8000"],
+        )
+        .unwrap();
+    let mut probe = probe(&bootstrap);
+    let sample = poll_until(&mut probe, "the share group", |sample| {
+        sample.groups.contains_key(name.as_str())
+    });
+    let kinds: HashMap<&str, &str> = sample
+        .groups
+        .iter()
+        .map(|(name, group)| (&**name, &*group.kind))
+        .collect();
+    assert_eq!(kinds.get(name.as_str()), Some(&"share"), "{kinds:?}");
+    assert_eq!(kinds.values().filter(|kind| **kind == "classic").count(), 1);
+    let mut engine = LagEngine::new(Config::default());
+    engine.step(&sample, sample.finished);
+    let group = group(&engine, &name);
+    assert_eq!(group.state, State::Unknown);
+    assert_eq!(
+        (group.lag_messages, group.lag_by_tools, group.members),
+        (None, None, None)
+    );
+    assert!(group.reason.contains("share group"), "{}", group.reason);
+}
