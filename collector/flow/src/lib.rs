@@ -18,6 +18,7 @@ mod checkpoint;
 mod evaluate;
 mod facts;
 mod flow;
+pub mod journey;
 mod key;
 pub mod layout;
 pub mod records;

@@ -2,7 +2,7 @@
 //! know. Pure; linear in spans and links but for the sorting, and without recursion: a trace of 100,000 spans in one
 //! chain is as good as any.
 
-mod hops;
+pub(crate) mod hops;
 pub(crate) mod stitch;
 pub(crate) mod words;
 

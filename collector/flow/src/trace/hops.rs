@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use highwater_model::{Operation, Span, SpanId, TraceId};
+use highwater_model::span::Link;
+use highwater_model::{Operation, Span, SpanId, TraceId, UnixNanos};
 
 use super::stitch::{
     Index, Key, consumes, delivered, is_batch, key, operation, parent_key, sends, waits, works,
@@ -62,15 +63,125 @@ fn rank(span: &Span) -> u8 {
     }
 }
 
-/// Hops that begin or end in `own`, in order of time. `foreign` are spans of other traces that links point to or from.
+/// A message on its way to one reader, with the spans that tell of it.
+pub(crate) struct Delivery<'a> {
+    /// Who sent it, when known.
+    pub(crate) producer: Option<&'a Span>,
+    /// Spans of the reader that say most about this message, by start: attempts. Empty while nobody has handled it.
+    pub(crate) attempts: Vec<&'a Span>,
+    /// The span that tells when it was first delivered.
+    pub(crate) first: Option<&'a Span>,
+    /// The group, from any of the reader's spans.
+    pub(crate) group: Option<Arc<str>>,
+}
+
+impl<'a> Delivery<'a> {
+    fn new(producer: Option<&'a Span>, mut consumers: Vec<&'a Span>) -> Self {
+        // A poll over several messages does not tell when this one was delivered, unless nothing else does.
+        let first = consumers
+            .iter()
+            .min_by_key(|span| (is_batch(span), delivered(span), key(span)))
+            .copied();
+        let group = consumers
+            .iter()
+            .find_map(|span| span.messaging.as_ref().and_then(|m| m.group.clone()));
+        let best = consumers.iter().map(|span| rank(span)).max();
+        consumers.retain(|span| Some(rank(span)) == best);
+        consumers.sort_by_key(|span| (span.start, key(span)));
+        Self {
+            producer,
+            attempts: consumers,
+            first,
+            group,
+        }
+    }
+
+    /// The topic, as the producer names it, else the consumer.
+    pub(crate) fn topic(&self) -> Option<&'a Arc<str>> {
+        let of = |span: &&'a Span| span.messaging.as_ref()?.destination.as_ref();
+        self.producer
+            .as_ref()
+            .and_then(of)
+            .or_else(|| self.attempts.last().and_then(of))
+    }
+
+    /// Producer's end to the first delivery; 0 when negative; `None` without both ends.
+    pub(crate) fn in_broker_ns(&self) -> Option<u64> {
+        let (producer, first) = self.producer.zip(self.first)?;
+        Some(delivered(first).since(producer.end))
+    }
+
+    /// Partition and offset, as far as an end or the link between them tells.
+    pub(crate) fn record(&self) -> (Option<i32>, Option<i64>) {
+        let last = self.attempts.last().copied();
+        // What a batch says of itself is not said of this message; its link to the producer may name the record.
+        let own = last
+            .filter(|span| !is_batch(span))
+            .and_then(|span| span.messaging.as_ref());
+        let link = last.zip(self.producer).and_then(|(span, producer)| {
+            let at = |link: &&Link| (link.trace_id, link.span_id) == key(producer);
+            span.links.iter().find(at)
+        });
+        let sent = self.producer.and_then(|span| span.messaging.as_ref());
+        let partition = own
+            .and_then(|m| m.partition)
+            .or_else(|| link.and_then(|link| link.partition))
+            .or_else(|| sent.and_then(|m| m.partition));
+        let offset = own
+            .and_then(|m| m.offset)
+            .or_else(|| link.and_then(|link| link.offset))
+            .or_else(|| sent.and_then(|m| m.offset));
+        (partition, offset)
+    }
+
+    fn begins(&self) -> UnixNanos {
+        self.producer
+            .or(self.first)
+            .map_or(UnixNanos(0), |span| span.start)
+    }
+
+    fn hop(&self) -> Option<Hop> {
+        let last = self.attempts.last().copied();
+        let (partition, offset) = self.record();
+        Some(Hop {
+            producer: self.producer.map(|span| span.service.name.clone()),
+            producer_span: self.producer.map(key),
+            topic: self.topic()?.clone(),
+            group: self.group.clone(),
+            consumer: last.map(|span| span.service.name.clone()),
+            consumer_span: last.map(key),
+            in_broker_ns: self.in_broker_ns(),
+            process_ns: last.filter(|span| works(span)).map(Span::duration_ns),
+            error: last.is_some_and(|span| span.error.is_some()),
+            attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
+            partition,
+            offset,
+        })
+    }
+}
+
+/// Hops that begin or end in `own`, in order of time.
 pub(super) fn hops(own: &[&Span], foreign: &[&Span], index: &Index<'_>) -> Vec<Hop> {
+    deliveries(own, foreign, index)
+        .iter()
+        .filter_map(Delivery::hop)
+        .collect()
+}
+
+/// Every message that `own` spans send or handle, once for each reader, in order of time. `foreign` are spans of other
+/// traces that links point to or from.
+pub(crate) fn deliveries<'a>(
+    own: &[&'a Span],
+    foreign: &[&'a Span],
+    index: &Index<'a>,
+) -> Vec<Delivery<'a>> {
     let own_keys: HashSet<Key> = own.iter().map(|span| key(span)).collect();
     let covered = receives_with_children(own, foreign);
 
     // Consumers by message and reader: by the producer where one is known, else by the record.
     let mut by_producer: BTreeMap<(Key, Reader), Vec<&Span>> = BTreeMap::new();
-    let mut unsent: HashMap<(Arc<str>, i32, i64, Reader), Vec<&Span>> = HashMap::new();
-    let mut alone: Vec<&Span> = Vec::new();
+    let mut by_record: HashMap<(Arc<str>, i32, i64, Reader), Vec<&Span>> = HashMap::new();
+    let mut deliveries: Vec<Delivery<'a>> = Vec::new();
     for (is_own, &span) in own
         .iter()
         .map(|span| (true, span))
@@ -99,34 +210,32 @@ pub(super) fn hops(own: &[&Span], foreign: &[&Span], index: &Index<'_>) -> Vec<H
             messaging.partition,
             messaging.offset,
         ) {
-            (Some(topic), Some(partition), Some(offset)) => unsent
+            (Some(topic), Some(partition), Some(offset)) => by_record
                 .entry((topic.clone(), partition, offset, reader(span)))
                 .or_default()
                 .push(span),
-            (Some(_), ..) => alone.push(span),
+            (Some(_), ..) => deliveries.push(Delivery::new(None, vec![span])),
             (None, ..) => {}
         }
     }
 
-    let mut hops: Vec<(u64, Hop)> = Vec::new();
     let mut sent: HashSet<Key> = HashSet::new();
-    for ((producer, _), mut consumers) in by_producer {
+    for ((producer, _), consumers) in by_producer {
         sent.insert(producer);
-        hops.extend(hop(index.get(producer), &mut consumers));
+        deliveries.push(Delivery::new(index.get(producer), consumers));
     }
-    for mut consumers in unsent.into_values() {
-        hops.extend(hop(None, &mut consumers));
-    }
-    for span in alone {
-        hops.extend(hop(None, &mut [span]));
-    }
-    for span in waiting(own, &sent, index) {
-        hops.extend(hop(Some(span), &mut []));
-    }
-    hops.sort_by(|(at, a), (bt, b)| {
-        (at, a.producer_span, a.consumer_span).cmp(&(bt, b.producer_span, b.consumer_span))
+    let told = by_record.into_values();
+    deliveries.extend(told.map(|consumers| Delivery::new(None, consumers)));
+    let waiting = waiting(own, &sent, index).into_iter();
+    deliveries.extend(waiting.map(|span| Delivery::new(Some(span), Vec::new())));
+    deliveries.sort_by_key(|delivery| {
+        (
+            delivery.begins(),
+            delivery.producer.map(key),
+            delivery.attempts.last().map(|span| key(span)),
+        )
     });
-    hops.into_iter().map(|(_, hop)| hop).collect()
+    deliveries
 }
 
 /// Receives whose messages are told one by one by other spans: their children, and spans linked to them.
@@ -171,60 +280,4 @@ fn waiting<'a>(own: &[&'a Span], sent: &HashSet<Key>, index: &Index<'a>) -> Vec<
                 && !left_out.contains(&key(span))
         })
         .collect()
-}
-
-/// One hop from what is known of its two ends; `None` without a topic. Also when it begins.
-fn hop(producer: Option<&Span>, consumers: &mut [&Span]) -> Option<(u64, Hop)> {
-    let best = consumers.iter().map(|span| rank(span)).max();
-    let first = consumers
-        .iter()
-        // A poll over several messages does not tell when this one was delivered, unless nothing else does.
-        .min_by_key(|span| (is_batch(span), delivered(span), key(span)))
-        .copied();
-    consumers.sort_by_key(|span| (span.start, key(span)));
-    let mut attempts = consumers.iter().filter(|span| Some(rank(span)) == best);
-    let count = attempts.clone().count();
-    let last = attempts.next_back().copied();
-
-    let sent = producer.and_then(|span| span.messaging.as_ref());
-    let taken = last.and_then(|span| span.messaging.as_ref());
-    let topic = sent
-        .and_then(|m| m.destination.clone())
-        .or_else(|| taken.and_then(|m| m.destination.clone()))?;
-    // A batch's link may name the record where the span cannot.
-    let linked = last.zip(producer).and_then(|(span, producer)| {
-        let at =
-            |link: &&highwater_model::span::Link| (link.trace_id, link.span_id) == key(producer);
-        span.links.iter().find(at)
-    });
-    let partition = taken
-        .and_then(|m| m.partition)
-        .or_else(|| linked.and_then(|link| link.partition))
-        .or_else(|| sent.and_then(|m| m.partition));
-    let offset = taken
-        .and_then(|m| m.offset)
-        .or_else(|| linked.and_then(|link| link.offset))
-        .or_else(|| sent.and_then(|m| m.offset));
-    let begins = producer.or(first).map_or(0, |span| span.start.0);
-    Some((
-        begins,
-        Hop {
-            producer: producer.map(|span| span.service.name.clone()),
-            producer_span: producer.map(key),
-            topic,
-            group: consumers
-                .iter()
-                .find_map(|span| span.messaging.as_ref().and_then(|m| m.group.clone())),
-            consumer: last.map(|span| span.service.name.clone()),
-            consumer_span: last.map(key),
-            in_broker_ns: producer
-                .zip(first)
-                .map(|(producer, consumer)| delivered(consumer).since(producer.end)),
-            process_ns: last.filter(|span| works(span)).map(Span::duration_ns),
-            error: last.is_some_and(|span| span.error.is_some()),
-            attempts: u32::try_from(count).unwrap_or(u32::MAX),
-            partition,
-            offset,
-        },
-    ))
 }
