@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::ClusterFacts;
 use crate::flow::{Config, Flow, MAX_ENVIRONMENTS, Stats};
 use crate::key::{Key, Reader};
-use crate::series::{Cell, Delta, Tier};
+use crate::series::{Cell, Delta, Series, Tier};
 use crate::table::{Applied, Entry, LinkTo, Message, Role, SEGMENT, SpanRef};
 
 const VERSION: u8 = 1;
@@ -210,11 +210,11 @@ impl Flow {
     /// restored from the last checkpoint that was written, and later blocks replayed.
     pub fn take_checkpoint(&mut self) -> Checkpoint {
         let mut rows = Vec::new();
-        for key in std::mem::take(&mut self.dirty) {
-            let Some(series) = self.series.get_mut(&key) else {
+        for (key, (_, series)) in &mut self.series {
+            if !series.has_dirty() {
                 continue;
-            };
-            let name = encode(&*key);
+            }
+            let name = encode(&**key);
             for (tier, bucket, cell) in series.take_dirty() {
                 let mut row_key = Vec::with_capacity(name.len() + 2);
                 row_key.extend([tier as u8, VERSION]);
@@ -226,7 +226,7 @@ impl Flow {
                 });
             }
         }
-        self.series.retain(|_, series| !series.is_empty());
+        self.series.retain(|_, (_, series)| !series.is_empty());
         self.segment_rows(&mut rows);
         if std::mem::take(&mut self.facts_dirty) {
             for (name, facts) in &self.facts.clusters {
@@ -358,7 +358,7 @@ impl Flow {
             flow.table.lanes[lane].dirty.clear();
         }
         flow.table.capped = state.capped;
-        for series in flow.series.values_mut() {
+        for (_, series) in flow.series.values_mut() {
             series.take_dirty();
         }
         Ok((flow, unreadable))
@@ -370,9 +370,11 @@ impl Flow {
         if self.environments.len() < MAX_ENVIRONMENTS {
             self.environments.insert(key.environment().clone());
         }
+        let key = Arc::new(key);
         self.series
-            .entry(Arc::new(key))
-            .or_default()
+            .entry(key.clone())
+            .or_insert_with(|| (key, Series::default()))
+            .1
             .put(tier, bucket, cell);
         Some(())
     }
@@ -389,7 +391,14 @@ impl Flow {
             .into_iter()
             .map(|reader| self.table.readers.get(reader))
             .collect();
-        let keys: Vec<Arc<Key>> = stored.keys.into_iter().map(Arc::new).collect();
+        let keys: Vec<Arc<Key>> = stored
+            .keys
+            .into_iter()
+            .map(|key| match self.series.get(&key) {
+                Some((own, _)) => own.clone(),
+                None => Arc::new(key),
+            })
+            .collect();
         stored
             .entries
             .into_iter()

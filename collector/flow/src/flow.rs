@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use highwater_model::broker::Sample;
 use highwater_model::names::TopicKind;
-use highwater_model::{Span, UnixNanos};
+use highwater_model::{ServiceKey, Span, UnixNanos};
 
 use crate::evaluate::{evaluate, sends_below, touched_by};
 use crate::facts::Facts;
@@ -54,8 +54,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             clusters: Vec::new(),
-            pending_messages: 200_000,
-            pending_others: 100_000,
+            pending_messages: 120_000,
+            pending_others: 60_000,
             max_series: 120_000,
             max_nodes: 20_000,
             max_edges: 100_000,
@@ -109,8 +109,8 @@ pub struct Flow {
     pub(crate) config: Config,
     pub(crate) horizons: Horizons,
     pub(crate) table: Table,
-    pub(crate) series: HashMap<Arc<Key>, Series>,
-    pub(crate) dirty: HashSet<Arc<Key>>,
+    /// With the one copy of each key that contributions hold.
+    pub(crate) series: HashMap<Arc<Key>, (Arc<Key>, Series)>,
     /// Environments that spans named.
     pub(crate) environments: BTreeSet<Arc<str>>,
     pub(crate) facts: Facts,
@@ -135,7 +135,6 @@ impl Flow {
             horizons,
             table: Table::default(),
             series: HashMap::new(),
-            dirty: HashSet::new(),
             environments: BTreeSet::new(),
             overrides: BTreeMap::new(),
             stats: Stats::default(),
@@ -155,6 +154,7 @@ impl Flow {
         self.last_block = block;
         self.advance(now);
         let mut arrived = Vec::with_capacity(spans.len());
+        let mut seen: HashMap<&ServiceKey, Arc<Key>> = HashMap::new();
         let ahead = now + self.config.max_ahead;
         let oldest = self.horizons.start_of(Tier::Cold, self.now);
         for span in spans {
@@ -171,7 +171,13 @@ impl Flow {
                     trace: span.trace_id,
                     span: span.span_id,
                 });
-                self.count_seen(span);
+                let at = seen.entry(&span.service).or_insert_with(|| {
+                    Arc::new(Key::Seen {
+                        service: span.service.clone(),
+                    })
+                });
+                let key = at.clone();
+                self.count_seen(span, key);
             }
         }
         self.reevaluate(&arrived);
@@ -182,18 +188,15 @@ impl Flow {
     }
 
     /// A service is on the map because it sends spans. The work of one that handles requests is its server spans.
-    fn count_seen(&mut self, span: &Span) {
+    fn count_seen(&mut self, span: &Span, key: Arc<Key>) {
         let serves = span.kind == highwater_model::raw::SpanKind::Server;
-        let key = Arc::new(Key::Seen {
-            service: span.service.clone(),
-        });
         let delta = Delta {
             messages: 1,
             errors: u32::from(serves && span.error.is_some()),
             process: serves.then(|| span.duration_ns()),
             ..Delta::default()
         };
-        self.add(&Applied {
+        self.add(Applied {
             key,
             at: span.start,
             delta,
@@ -229,23 +232,19 @@ impl Flow {
             if let Some(old) = old {
                 self.subtract(&old);
             }
-            let new = new.map(|new| Box::new(self.add(&new)));
+            let new = new.map(|new| Box::new(self.add(new)));
             self.table.set_applied(id, new);
         }
     }
 
     /// Adds a contribution, under the key it is really counted by: `(other)` when there are too many.
-    fn add(&mut self, what: &Applied) -> Applied {
+    fn add(&mut self, what: Applied) -> Applied {
         let (horizons, now) = (self.horizons, self.now);
-        if let Some((key, _)) = self.series.get_key_value(&what.key) {
-            let key = key.clone();
-            if let Some(series) = self.series.get_mut(&key) {
-                series.add(what.at, &what.delta, &horizons, now);
-            }
-            self.dirty.insert(key.clone());
+        if let Some((key, series)) = self.series.get_mut(&what.key) {
+            series.add(what.at, &what.delta, &horizons, now);
             return Applied {
-                key,
-                ..what.clone()
+                key: key.clone(),
+                ..what
             };
         }
         let key = if self.series.len() < self.config.max_series {
@@ -267,20 +266,16 @@ impl Flow {
         }
         self.series
             .entry(key.clone())
-            .or_default()
+            .or_insert_with(|| (key.clone(), Series::default()))
+            .1
             .add(what.at, &what.delta, &horizons, now);
-        self.dirty.insert(key.clone());
-        Applied {
-            key,
-            ..what.clone()
-        }
+        Applied { key, ..what }
     }
 
     fn subtract(&mut self, what: &Applied) {
         let (horizons, now) = (self.horizons, self.now);
-        if let Some(series) = self.series.get_mut(&what.key) {
+        if let Some((_, series)) = self.series.get_mut(&what.key) {
             series.subtract(what.at, &what.delta, &horizons, now);
-            self.dirty.insert(what.key.clone());
         }
     }
 
@@ -292,15 +287,11 @@ impl Flow {
             return;
         }
         let (horizons, now) = (self.horizons, self.now);
-        for (key, series) in &mut self.series {
+        for (_, series) in self.series.values_mut() {
             series.roll(&horizons, now);
-            if series.has_dirty() {
-                self.dirty.insert(key.clone());
-            }
         }
-        let dirty = &self.dirty;
         self.series
-            .retain(|key, series| !series.is_empty() || dirty.contains(key));
+            .retain(|_, (_, series)| !series.is_empty() || series.has_dirty());
         self.table.services.sweep();
         self.table.readers.sweep();
     }

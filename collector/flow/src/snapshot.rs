@@ -97,6 +97,8 @@ struct EdgeSum {
 }
 
 type EdgeKey = (EdgeKind, Arc<str>, Arc<str>);
+/// Groups in which a service reads a topic: by the ids of both.
+type Readers = HashMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>>;
 
 struct Builder<'f> {
     flow: &'f Flow,
@@ -106,8 +108,7 @@ struct Builder<'f> {
     until: u64,
     nodes: HashMap<Arc<str>, NodeSum>,
     edges: HashMap<EdgeKey, EdgeSum>,
-    /// Groups in which a service reads a topic: by the ids of both.
-    readers: HashMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>>,
+    readers: Readers,
 }
 
 /// The topic that a retry or dead-letter topic's name was made from.
@@ -301,7 +302,7 @@ impl Builder<'_> {
 
     fn spans(&mut self, environment: &str) {
         let mut sends = Vec::new();
-        for (key, series) in &self.flow.series {
+        for (key, (_, series)) in &self.flow.series {
             if **key.environment() != *environment {
                 continue;
             }
@@ -545,7 +546,7 @@ impl Builder<'_> {
         self.flow
             .series
             .iter()
-            .filter_map(|(key, series)| match &**key {
+            .filter_map(|(key, (_, series))| match &**key {
                 Key::Produce { topic, .. } => Some((topic, series)),
                 _ => None,
             })

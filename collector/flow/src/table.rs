@@ -4,6 +4,7 @@
 //! whether or not what it refers to is there yet. Two lanes, each first in, first out: spans of messages, which a
 //! consumer may refer to days later, and all others, which only lead from a send up to the handler around it.
 
+use std::collections::hash_map::Entry as Entries;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -155,6 +156,59 @@ impl Entry {
     }
 }
 
+/// A list that mostly holds one: most spans have one child that matters.
+#[derive(Clone, Debug)]
+enum Few {
+    One(SpanRef),
+    Many(Vec<SpanRef>),
+}
+
+impl Few {
+    fn as_slice(&self) -> &[SpanRef] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    /// Adds one; false when there are too many.
+    fn push(&mut self, id: SpanRef) -> bool {
+        match self {
+            Self::One(one) => *self = Self::Many(vec![*one, id]),
+            Self::Many(many) if many.len() < MAX_REFS => many.push(id),
+            Self::Many(_) => return false,
+        }
+        true
+    }
+
+    /// Takes one out; true when none is left.
+    fn remove(&mut self, id: SpanRef) -> bool {
+        match self {
+            Self::One(one) => *one == id,
+            Self::Many(many) => {
+                many.retain(|other| *other != id);
+                many.is_empty()
+            }
+        }
+    }
+}
+
+fn push<K: Eq + Hash>(map: &mut HashMap<K, Few>, key: K, id: SpanRef) -> bool {
+    match map.entry(key) {
+        Entries::Occupied(mut few) => few.get_mut().push(id),
+        Entries::Vacant(empty) => {
+            empty.insert(Few::One(id));
+            true
+        }
+    }
+}
+
+fn remove<K: Eq + Hash>(map: &mut HashMap<K, Few>, key: &K, id: SpanRef) {
+    if map.get_mut(key).is_some_and(|few| few.remove(id)) {
+        map.remove(key);
+    }
+}
+
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Lane {
     pub(crate) order: VecDeque<SpanRef>,
@@ -193,8 +247,8 @@ impl<T: Eq + Hash> Interner<T> {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Table {
     entries: HashMap<SpanRef, Entry>,
-    refs: HashMap<SpanRef, Vec<SpanRef>>,
-    places: HashMap<Place, Vec<SpanRef>>,
+    refs: HashMap<SpanRef, Few>,
+    places: HashMap<Place, Few>,
     pub(crate) lanes: [Lane; 2],
     pub(crate) services: Interner<ServiceKey>,
     pub(crate) readers: Interner<Reader>,
@@ -220,8 +274,8 @@ impl Table {
     pub(crate) fn refs(&self, id: SpanRef) -> impl Iterator<Item = &Entry> {
         self.refs
             .get(&id)
-            .into_iter()
-            .flatten()
+            .map_or(&[][..], Few::as_slice)
+            .iter()
             .filter_map(|id| self.entries.get(id))
     }
 
@@ -247,8 +301,8 @@ impl Table {
     fn at(&self, place: Option<Place>) -> impl Iterator<Item = &Entry> {
         place
             .and_then(|place| self.places.get(&place))
-            .into_iter()
-            .flatten()
+            .map_or(&[][..], Few::as_slice)
+            .iter()
             .filter_map(|id| self.entries.get(id))
     }
 
@@ -353,10 +407,7 @@ impl Table {
         lane.order.push_back(entry.id);
         lane.dirty.insert(entry.seq / SEGMENT);
         for target in entry.targets() {
-            let refs = self.refs.entry(target).or_default();
-            if refs.len() < MAX_REFS {
-                refs.push(entry.id);
-            } else {
+            if !push(&mut self.refs, target, entry.id) {
                 self.capped += 1;
             }
         }
@@ -364,10 +415,7 @@ impl Table {
             .place_of_lone_consumer()
             .or_else(|| entry.place_of_producer())
         {
-            let at = self.places.entry(place).or_default();
-            if at.len() < MAX_REFS {
-                at.push(entry.id);
-            }
+            push(&mut self.places, place, entry.id);
         }
         self.entries.insert(entry.id, entry);
     }
@@ -387,22 +435,13 @@ impl Table {
                 continue;
             };
             for target in entry.targets() {
-                if let Some(refs) = self.refs.get_mut(&target) {
-                    refs.retain(|from| *from != id);
-                    if refs.is_empty() {
-                        self.refs.remove(&target);
-                    }
-                }
+                remove(&mut self.refs, &target, id);
             }
             if let Some(place) = entry
                 .place_of_lone_consumer()
                 .or_else(|| entry.place_of_producer())
-                && let Some(at) = self.places.get_mut(&place)
             {
-                at.retain(|from| *from != id);
-                if at.is_empty() {
-                    self.places.remove(&place);
-                }
+                remove(&mut self.places, &place, id);
             }
         }
         gone
