@@ -1,6 +1,6 @@
 //! A trace: where its time went, span by span, with the waits in brokers apart from work.
 
-mod axis;
+pub(super) mod axis;
 mod detail;
 mod head;
 mod hops;
