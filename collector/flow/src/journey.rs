@@ -6,6 +6,7 @@
 //!   those to their descendants.
 //! - Up through ancestors as far as a span over several messages. On the way up only what is about one message brings
 //!   its descendants along; siblings under a batch, or under a job that happens to send many, are strangers.
+//! - A span whose parent was never sent, where its trace leaves no doubt.
 //! - From a consumer with one link: to the span that sent its message.
 //! - Links *of* sending and settling spans are not followed, and no span that carries another id is entered.
 //!
@@ -151,6 +152,9 @@ impl Journey {
 
     /// What to read next, each once; empty when the journey is complete or a bound was reached.
     pub fn needs(&mut self) -> Vec<Need> {
+        if self.needs.is_empty() && self.traces.values().all(|came| *came) {
+            self.adopt_orphans();
+        }
         self.needs.drain(..).collect()
     }
 
@@ -286,6 +290,41 @@ impl Journey {
             for (next, by, reach) in self.neighbours(at, &span, reach) {
                 self.join(next, by, reach);
             }
+        }
+    }
+
+    /// Joins spans whose parents were never sent, in traces that leave no doubt whose they are.
+    ///
+    /// Spring's own tracing never exports the parent of the span that puts a record which cannot be read into its
+    /// dead-letter topic. Where a trace holds no batch and every other span that sends is a member, what hangs in the
+    /// air there is this journey's too.
+    fn adopt_orphans(&mut self) {
+        if self.truncated {
+            return;
+        }
+        let mut doubtful: HashSet<TraceId> = HashSet::new();
+        let mut orphans: Vec<Key> = Vec::new();
+        for (at, span) in &self.spans {
+            let member = self.members.contains_key(at);
+            let orphan = parent_key(span).is_some_and(|parent| !self.spans.contains_key(&parent));
+            if is_batch(span) || (sends(span) && !member && !orphan) {
+                doubtful.insert(at.0);
+            } else if orphan && !member && self.traces.contains_key(&at.0) {
+                orphans.push(*at);
+            }
+        }
+        let with_members: HashSet<TraceId> = self.members.keys().map(|at| at.0).collect();
+        orphans.retain(|at| with_members.contains(&at.0) && !doubtful.contains(&at.0));
+        orphans.sort_unstable();
+        for orphan in orphans {
+            self.join(
+                orphan,
+                JoinedBy::Parent,
+                Reach {
+                    up: true,
+                    down: true,
+                },
+            );
         }
     }
 

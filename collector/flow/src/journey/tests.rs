@@ -677,3 +677,33 @@ fn ids_of_spans_are_unique_only_within_a_trace() {
     assert_eq!(numbers(&follow(spans, "A")), [(1, 1)]);
     assert_ne!(id(1), SpanId::default());
 }
+
+#[test]
+fn a_span_whose_parent_never_came_belongs_where_its_trace_leaves_no_doubt() {
+    // Spring's own tracing: a record that cannot be read goes to the dead-letter topic under a span never exported.
+    let poison = vec![
+        span(1, 1, "api", 0, 1).message(Send, "orders").about("A"),
+        span(1, 2, "app", 5, 6)
+            .message(Send, "orders-dlt")
+            .under(77),
+        span(1, 3, "app", 7, 8)
+            .message(Process, "orders-dlt")
+            .under(2),
+    ];
+    let journey = follow(poison.clone(), "A");
+    assert_eq!(numbers(&journey), [(1, 1), (1, 2), (1, 3)]);
+    assert_eq!(
+        tell(&journey, 10).sentence,
+        "app gave up and sent it to orders-dlt."
+    );
+
+    let mut with_another_sender = poison.clone();
+    with_another_sender.push(span(1, 4, "api", 0, 1).message(Send, "orders"));
+    assert_eq!(numbers(&follow(with_another_sender, "A")), [(1, 1)]);
+    let mut with_a_batch = poison.clone();
+    with_a_batch.push(span(1, 4, "api", 0, 1).message(Receive, "orders").batch(3));
+    assert_eq!(numbers(&follow(with_a_batch, "A")), [(1, 1)]);
+    let mut of_another = poison;
+    of_another[1].correlations.push(about("B"));
+    assert_eq!(numbers(&follow(of_another, "A")), [(1, 1)]);
+}
