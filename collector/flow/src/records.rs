@@ -155,6 +155,16 @@ impl Records {
     /// Adds a whole run; offsets that are there already become repeats if asked for.
     fn insert_run(&mut self, partition: i32, start: i64, end: i64, count_repeats: bool) {
         let runs = self.runs.entry(partition).or_default();
+        // Nearly always a run follows on the last one, or stands alone.
+        if let Some((&s, e)) = runs.range_mut(..=end.saturating_add(1)).next_back() {
+            if s <= start && e.saturating_add(1) == start {
+                *e = end;
+                return;
+            }
+            if !count_repeats && s <= start && *e >= end {
+                return;
+            }
+        }
         let touching: Vec<(i64, i64)> = runs
             .range(..=end.saturating_add(1))
             .rev()
