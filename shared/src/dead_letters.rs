@@ -79,7 +79,7 @@ wire! {
         pub value: Option<Payload>,
         /// Headers in order, repeats kept.
         pub headers: Vec<Header>,
-        /// `spring`, `spring_retry`, `connect`, `streams`, `smallrye`, `watermill`, `ad_hoc`; null when none is known.
+        /// `spring`, `spring_retry`, `connect`, `streams`, `share_group`, `smallrye`, `watermill`, `ad_hoc`; null when none is known.
         pub framework: Option<String>,
         /// Where it came from.
         pub origin: Option<Origin>,
@@ -106,7 +106,7 @@ wire! {
     pub struct Header {
         /// Name.
         pub name: String,
-        /// `text`, `int32`, `int64`, `big_integer`, `hex`.
+        /// `text`, `int32`, `int64`, `big_integer`, `hex`, `null` (no value).
         #[serde(rename = "as")]
         pub encoding: String,
         /// As text, at most 16 KiB.
