@@ -45,7 +45,8 @@ fn message(operation: Operation, topic: u64, group: bool, offset: u64) -> Messag
 }
 
 fn trace(number: u64, spans: &mut Vec<Span>) {
-    let topic = number % 20;
+    // Offsets of a topic are dense, as brokers give them.
+    let (topic, record) = (number % 20, number / 20);
     let at = START + number * 400_000;
     let mut id = [1; 16];
     id[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
@@ -55,22 +56,22 @@ fn trace(number: u64, spans: &mut Vec<Span>) {
         (
             SpanKind::Producer,
             text("front", topic % 5),
-            Some(message(Operation::Send, topic, false, number)),
+            Some(message(Operation::Send, topic, false, record)),
         ),
         (
             SpanKind::Consumer,
             text("middle", topic),
-            Some(message(Operation::Process, topic, true, number)),
+            Some(message(Operation::Process, topic, true, record)),
         ),
         (
             SpanKind::Producer,
             text("middle", topic),
-            Some(message(Operation::Send, topic + 20, false, number)),
+            Some(message(Operation::Send, topic + 20, false, record)),
         ),
         (
             SpanKind::Consumer,
             text("back", topic),
-            Some(message(Operation::Process, topic + 20, true, number)),
+            Some(message(Operation::Process, topic + 20, true, record)),
         ),
     ];
     for (order, (kind, service, messaging)) in parts.into_iter().enumerate().rev() {
