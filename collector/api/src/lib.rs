@@ -1,1 +1,229 @@
-//! Placeholder.
+//! The API and the embedded dashboard.
+//!
+//! Owns: HTTP on `--listen`, the mapping from the rooms' types to the wire's, who may ask, server-sent events, metrics,
+//! the OpenAPI document. Refuses to know: SQL, broker protocols, how a span is read.
+//!
+//! Invariants: every list has a limit; every error is an RFC 9457 problem document; unknown is `null`, never 0;
+//! computations that are linear in the data run off the async threads.
+
+mod assets;
+mod clusters;
+mod dead_letters;
+mod events;
+mod exposition;
+mod find;
+mod guard;
+mod journeys;
+mod lag;
+mod lag_history;
+mod layouts;
+mod marks;
+mod metrics;
+mod openapi;
+mod problem;
+mod range;
+mod respond;
+mod search;
+mod services;
+mod sparks;
+mod status;
+mod topology;
+mod traces;
+mod views;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use highwater_deadletters::DeadLetters;
+use highwater_flow::Flow;
+use highwater_lag::LagEngine;
+use highwater_model::UnixNanos;
+use highwater_pipeline::Stats;
+use highwater_receivers::Counters;
+use highwater_shared::status::Listeners;
+use highwater_store::Store;
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+pub use clusters::{Clusters, Entry};
+pub use events::{Events, topic};
+pub use guard::Access;
+pub use marks::Marks;
+pub use services::Services;
+pub use sparks::Sparks;
+
+/// What the pages say of this process.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Version of the binary.
+    pub version: &'static str,
+    /// Start of the process.
+    pub started: UnixNanos,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Where it keeps its data.
+    pub data_dir: String,
+    /// Spans are kept this long.
+    pub retention_ms: u64,
+    /// Spans are kept up to this size.
+    pub retention_bytes: u64,
+    /// Between two polls of a cluster.
+    pub poll_interval_ms: u64,
+}
+
+/// The rooms, as the handlers read them; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    rooms: Arc<Rooms>,
+    layouts: Arc<layouts::Layouts>,
+}
+
+/// See [`ApiState`].
+pub struct Rooms {
+    /// Spans and history.
+    pub store: Store,
+    /// The flow.
+    pub flow: Arc<RwLock<Flow>>,
+    /// Lag of now.
+    pub lag: Arc<RwLock<LagEngine>>,
+    /// Time lag by the minute.
+    pub sparks: Arc<Sparks>,
+    /// Marks of groups.
+    pub marks: Marks,
+    /// The newest word of every cluster.
+    pub clusters: Arc<Clusters>,
+    /// Dead letters.
+    pub dead_letters: Arc<DeadLetters>,
+    /// Services seen.
+    pub services: Arc<Services>,
+    /// What changed.
+    pub events: Arc<Events>,
+    /// The pipeline's counters.
+    pub pipeline: Arc<Stats>,
+    /// The receivers' counters.
+    pub counters: Arc<Counters>,
+    /// Who may ask.
+    pub access: Access,
+    /// This process.
+    pub about: About,
+    /// Ends streams when the collector drains.
+    pub shutdown: CancellationToken,
+}
+
+impl std::ops::Deref for ApiState {
+    type Target = Rooms;
+
+    fn deref(&self) -> &Rooms {
+        &self.rooms
+    }
+}
+
+impl ApiState {
+    /// Puts the rooms behind the handlers.
+    #[must_use]
+    pub fn new(rooms: Rooms) -> Self {
+        Self { rooms: Arc::new(rooms), layouts: Arc::default() }
+    }
+
+    /// The wall clock: the one place of this room that reads it.
+    fn now(&self) -> UnixNanos {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The environment asked for; else the first one configured, else the first one seen.
+    fn environment(&self, asked: Option<&str>) -> String {
+        if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
+            return asked.to_owned();
+        }
+        let configured = self.clusters.all().first().map(|entry| entry.status.environment.to_string());
+        configured
+            .or_else(|| self.flow.read().environments().first().map(|environment| environment.to_string()))
+            .unwrap_or_else(|| "default".to_owned())
+    }
+}
+
+/// Serves everything on `listener` until `stop`; event streams end then, other answers are finished.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    state: ApiState,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(state)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Everything on `--listen`.
+pub fn router(state: ApiState) -> Router {
+    let api = Router::new()
+        .route("/topology", get(topology::topology))
+        .route("/topology/layout", get(topology::layout))
+        .route("/topology/edge", get(topology::edge))
+        .route("/groups", get(lag::groups))
+        .route("/groups/{cluster}/{group}", get(lag::group))
+        .route("/groups/{cluster}/{group}/history", get(lag_history::history))
+        .route("/groups/{cluster}/{group}/members", get(lag::members))
+        .route("/topics", get(lag::topics))
+        .route("/topics/{cluster}/{topic}", get(lag::topic))
+        .route("/search", get(search::search))
+        .route("/traces", get(traces::traces))
+        .route("/traces/{trace_id}", get(traces::trace))
+        .route("/journeys", get(journeys::find))
+        .route("/journeys/{key}/{value}", get(journeys::journey))
+        .route("/dead-letters", get(dead_letters::topics))
+        .route("/dead-letters/{cluster}/{topic}", get(dead_letters::topic))
+        .route("/dead-letters/{cluster}/{topic}/records", get(dead_letters::records))
+        .route("/brokers", get(status::brokers))
+        .route("/status", get(status::status))
+        .route("/events", get(events::stream));
+    // Streams are not compressed: an event must leave at once.
+    let compressed = SizeAbove::new(1_024).and(NotForContentType::SSE).and(NotForContentType::IMAGES);
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/api/openapi.json", get(openapi::document))
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/login", post(guard::sign_in))
+        .layer(CompressionLayer::new().compress_when(compressed))
+        // Files are compressed already.
+        .fallback(get(assets::serve))
+        .layer(middleware::from_fn(problems))
+        .layer(middleware::from_fn_with_state(state.clone(), guard::check))
+        .layer(middleware::map_response(|mut response: Response| async {
+            assets::secure(response.headers_mut());
+            response
+        }))
+        .with_state(state)
+}
+
+/// Turns the plain answers of the framework (a parameter that cannot be read, a method that is not allowed) into
+/// problem documents.
+async fn problems(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let known = request.extensions().get::<MatchedPath>().is_some();
+    let response = next.run(request).await;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    if !(status.is_client_error() && path.starts_with("/api/")) || kind == "application/problem+json" {
+        return response;
+    }
+    let message = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap_or_default();
+    let message = String::from_utf8_lossy(&message).into_owned();
+    let error = match status {
+        StatusCode::METHOD_NOT_ALLOWED => problem::ApiError::MethodNotAllowed,
+        StatusCode::NOT_FOUND if !known => problem::ApiError::NotFound(format!("There is no {path}.")),
+        _ => problem::ApiError::BadRequest(message),
+    };
+    axum::response::IntoResponse::into_response(error)
+}

@@ -1,0 +1,190 @@
+//! A group's lag over time, beside what its consumers did in that time.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use highwater_flow as flow;
+use highwater_model::{Span, UnixNanos};
+use highwater_shared::lag as wire;
+use highwater_store::SpanReader;
+use highwater_store::query::Field;
+
+use crate::ApiState;
+use crate::find::spans;
+use crate::lag::GroupsParams;
+use crate::problem::ApiError;
+use crate::range::Range;
+use crate::respond::json;
+use crate::topology::instant;
+
+/// Points of a chart, at most.
+const POINTS: u64 = 120;
+/// Slowest traces listed.
+const SLOWEST: usize = 5;
+/// The newest traces of the range, of which the slowest are taken.
+const SLOW_POOL: usize = 500;
+const TRACE_SPANS: usize = 5_000;
+/// Steps people can read.
+const STEPS_S: [u64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400];
+
+/// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval.
+fn step_ns(range: Range, poll_ms: u64) -> u64 {
+    let least = (range.to.since(range.from) / POINTS).max(poll_ms * 1_000_000);
+    let seconds = STEPS_S.into_iter().find(|step| step * 1_000_000_000 >= least);
+    seconds.unwrap_or(STEPS_S[13]) * 1_000_000_000
+}
+
+pub(crate) async fn history(
+    State(state): State<ApiState>,
+    Path((cluster, group)): Path<(String, String)>,
+    Query(params): Query<GroupsParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let range = params.range.resolve(state.now())?;
+    let step = step_ns(range, state.about.poll_interval_ms);
+    let first = range.from.0 / step;
+    let steps = (range.to.0.div_ceil(step) - first) as usize;
+    let at = |index: usize| UnixNanos((first + index as u64) * step);
+    let rows = state
+        .store
+        .history()
+        .lag_rows(&cluster, &group, range.from, range.to, None)
+        .await
+        .map_err(ApiError::internal("reading the lag's history"))?;
+
+    // The last reading of a step stands for it.
+    type Cell = Option<(Option<u64>, Option<u64>)>;
+    let mut partitions: BTreeMap<(String, i32), Vec<Cell>> = BTreeMap::new();
+    for row in &rows {
+        let index = ((row.at.0 / step).saturating_sub(first) as usize).min(steps.saturating_sub(1));
+        let cells = partitions.entry((row.topic.to_string(), row.partition)).or_insert_with(|| vec![None; steps]);
+        if let Some(cell) = cells.get_mut(index) {
+            let messages = row.committed.zip(row.end).map(|(committed, end)| {
+                let from = committed.max(row.log_start.unwrap_or(committed));
+                u64::try_from(end - from).unwrap_or(0)
+            });
+            *cell = Some((messages, row.time_lag_ms));
+        }
+    }
+    let points = (0..steps)
+        .map(|index| {
+            let read = || partitions.values().filter_map(|cells| cells[index]);
+            wire::LagPoint {
+                at: instant(at(index)),
+                lag_messages: read().filter_map(|(messages, _)| messages).fold(None, |sum, n| Some(sum.unwrap_or(0) + n)),
+                time_lag_ms: read().filter_map(|(_, time)| time).max(),
+            }
+        })
+        .collect();
+    let partitions = partitions
+        .into_iter()
+        .map(|((topic, partition), cells)| wire::PartitionHistory {
+            topic,
+            partition,
+            time_lag_ms: cells.into_iter().map(|cell| cell.and_then(|(_, time)| time)).collect(),
+        })
+        .collect();
+
+    let history = wire::GroupHistory {
+        window: highwater_shared::Window { from: instant(at(0)), to: instant(at(steps)), rate_from: instant(range.from) },
+        step_ms: step / 1_000_000,
+        points,
+        partitions,
+        process: process(&state, &cluster, &group, first, step, steps).await?,
+        slowest: slowest(&state, &group, range).await?,
+    };
+    json(&headers, &history)
+}
+
+/// Process time of each step, from the same sketches as the map.
+async fn process(
+    state: &ApiState,
+    cluster: &str,
+    group: &str,
+    first: u64,
+    step: u64,
+    steps: usize,
+) -> Result<Vec<wire::ProcessPoint>, ApiError> {
+    let environment = state.environment_of(cluster);
+    let id = highwater_model::names::group_id(cluster, group);
+    let cluster = cluster.to_owned();
+    let now = state.now();
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || {
+        let flow = state.flow.read();
+        (0..steps as u64)
+            .map(|index| {
+                let from = UnixNanos((first + index) * step);
+                let to = UnixNanos((first + index + 1) * step);
+                let query = flow::TopologyQuery {
+                    from,
+                    to,
+                    environment: environment.clone(),
+                    clusters: vec![cluster.clone()],
+                    ..Default::default()
+                };
+                let topology = flow.topology(&query, now);
+                let mut sketch = flow::Sketch::default();
+                let (mut messages, mut errors) = (0, 0);
+                for edge in topology.edges.iter().filter(|e| e.kind == flow::EdgeKind::Delivers && *e.to == *id) {
+                    sketch.merge(&edge.latency.process);
+                    messages += edge.messages.unwrap_or(0);
+                    errors += edge.errors;
+                }
+                let percentiles = sketch.percentiles();
+                wire::ProcessPoint {
+                    at: instant(from),
+                    p95_ns: percentiles.map(|p| p.p95_ns),
+                    p99_ns: percentiles.map(|p| p.p99_ns),
+                    messages,
+                    errors,
+                }
+            })
+            .collect()
+    })
+    .await
+    .map_err(ApiError::internal("computing process times"))
+}
+
+/// The slowest handlings of the range, each with its longest child.
+async fn slowest(state: &ApiState, group: &str, range: Range) -> Result<Vec<wire::SlowTrace>, ApiError> {
+    let fields = vec![(Field::Group, group.to_owned())];
+    let mut hits = spans(&state.store, (range.from, range.to), fields, SLOW_POOL).await?;
+    hits.sort_by_key(|hit| std::cmp::Reverse(hit.duration_ns));
+    let mut slowest = Vec::new();
+    for hit in hits.into_iter().take(SLOWEST) {
+        let trace = state.store.trace(hit.trace_id, TRACE_SPANS).await.map_err(ApiError::internal("reading a slow trace"))?;
+        let child = trace
+            .spans
+            .iter()
+            .map(|stored| &stored.span)
+            .filter(|span| span.parent == Some(hit.span_id))
+            .max_by_key(|span| span.duration_ns());
+        slowest.push(wire::SlowTrace {
+            trace_id: hit.trace_id.to_hex(),
+            span_id: hit.span_id.to_hex(),
+            process_ns: hit.duration_ns,
+            error: hit.error,
+            longest_child: child.map(|span| format!("{} {}", span.service.name, span.name)),
+            longest_child_ns: child.map(Span::duration_ns),
+            start: instant(hit.start),
+        });
+    }
+    Ok(slowest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Range, step_ns};
+    use highwater_model::UnixNanos;
+
+    #[test]
+    fn steps_are_readable_and_bounded() {
+        let range = |minutes: u64| Range { from: UnixNanos(0), to: UnixNanos(minutes * 60_000_000_000) };
+        assert_eq!(step_ns(range(60), 15_000), 30_000_000_000);
+        assert_eq!(step_ns(range(5), 15_000), 15_000_000_000);
+        assert_eq!(step_ns(range(24 * 60), 15_000), 1_800_000_000_000);
+    }
+}

@@ -1,0 +1,141 @@
+//! Status of the collector and its clusters; health of the process.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use highwater_flow as flow;
+use highwater_model::UnixNanos;
+use highwater_model::broker::ClusterState;
+use highwater_shared::status as wire;
+
+use crate::problem::ApiError;
+use crate::respond::json;
+use crate::topology::instant;
+use crate::{ApiState, Entry};
+
+pub(crate) async fn status(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    json(&headers, &read(&state).await?)
+}
+
+/// Everything Health shows.
+pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
+    let now = state.now();
+    let received = state.counters.snapshot();
+    let pipeline = &state.pipeline;
+    let stats = state.store.stats();
+    let (flow_stats, pending, environments) = {
+        let flow = state.flow.read();
+        (flow.stats(), flow.pending(), flow.environments())
+    };
+    let (nodes, edges, truncated) = map_size(state, now).await?;
+    let services = state.services.all();
+    let about = &state.about;
+    let mut named: Vec<String> = state.clusters.all().iter().map(|e| e.status.environment.to_string()).collect();
+    named.extend(environments.iter().map(|environment| environment.to_string()));
+    named.extend(services.iter().map(|service| service.environment.clone()));
+    let mut known = std::collections::BTreeSet::new();
+    named.retain(|environment| known.insert(environment.clone()));
+    Ok(wire::Status {
+        version: about.version.to_owned(),
+        started_at: instant(about.started),
+        now: instant(now),
+        first_run: stats.spans == 0 && !state.clusters.any_read(),
+        listeners: about.listeners.clone(),
+        ingest: wire::Ingest {
+            requests: received.requests,
+            spans_received: received.spans_received,
+            spans_committed: pipeline.committed_spans(),
+            duplicates: pipeline.duplicate_spans(),
+            rejected: received.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            refused_retryable: received.refused_retryable,
+            metrics_rejected: received.metrics_rejected,
+            logs_rejected: received.logs_rejected,
+            not_aggregated: flow_stats.ahead + flow_stats.too_old,
+            spans_per_s: state.services.rate(now),
+            queue_spans: pipeline.queued_spans() as u64,
+            queue_capacity: pipeline.capacity_spans() as u64,
+            commit_p50_ns: pipeline.commit_quantile_ns(0.5),
+            commit_p99_ns: pipeline.commit_quantile_ns(0.99),
+            write_error: pipeline.write_error().map(|reason| reason.to_string()),
+        },
+        store: wire::Store {
+            path: about.data_dir.clone(),
+            bytes: stats.bytes,
+            spans: stats.spans,
+            partitions: stats.partitions,
+            oldest: stats.oldest.map(instant),
+            newest: stats.newest.map(instant),
+            retention_ms: about.retention_ms,
+            retention_bytes: about.retention_bytes,
+            free_bytes: None,
+        },
+        flow: wire::FlowStatus { nodes, edges, pending: pending as u64, truncated },
+        environments: named,
+        clusters: state.clusters.all().iter().map(|entry| entry.status.name.to_string()).collect(),
+        services,
+        poll_interval_ms: about.poll_interval_ms,
+    })
+}
+
+/// Nodes and edges of the last hour's map.
+async fn map_size(state: &ApiState, now: UnixNanos) -> Result<(u64, u64, bool), ApiError> {
+    let environment = state.environment(None);
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || {
+        let from = now - Duration::from_secs(3_600);
+        let query = flow::TopologyQuery { from, to: now, environment, ..Default::default() };
+        let topology = state.flow.read().topology(&query, now);
+        (topology.nodes.len() as u64, topology.edges.len() as u64, topology.truncated)
+    })
+    .await
+    .map_err(ApiError::internal("computing the map"))
+}
+
+pub(crate) async fn brokers(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let clusters = state.clusters.all().iter().map(cluster).collect();
+    json(&headers, &wire::Brokers { clusters })
+}
+
+fn cluster(entry: &Entry) -> wire::Cluster {
+    let status = &entry.status;
+    let (word, reason) = match &status.state {
+        ClusterState::Connecting => ("connecting", None),
+        ClusterState::Ok => ("ok", None),
+        ClusterState::Unreachable { reason } => ("unreachable", Some(reason.to_string())),
+    };
+    let sample = entry.sample.as_deref();
+    let topics = sample.map(|sample| sample.topics.values().filter(|facts| !facts.internal));
+    wire::Cluster {
+        name: status.name.to_string(),
+        system: status.system.to_string(),
+        environment: status.environment.to_string(),
+        bootstrap: status.bootstrap.iter().map(|address| address.to_string()).collect(),
+        cluster_id: status.cluster_id.as_deref().map(str::to_owned),
+        state: word.to_owned(),
+        reason,
+        since: instant(status.since),
+        last_read: status.last_read.map(instant),
+        last_poll_ns: status.last_poll_ns,
+        brokers: sample.map_or_else(Vec::new, |s| s.brokers.iter().map(|(_, address)| address.to_string()).collect()),
+        topics: topics.clone().map(|topics| topics.count() as u64),
+        partitions: topics.map(|topics| topics.map(|facts| u64::from(facts.partitions)).sum()),
+        groups: sample.map(|sample| sample.groups.len() as u64),
+    }
+}
+
+/// The process runs.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Spans can be taken: the last write succeeded.
+pub(crate) async fn readyz(State(state): State<ApiState>) -> Response {
+    let problem = match state.pipeline.write_error() {
+        Some(reason) => format!("the store cannot be written: {reason}\n"),
+        None if state.shutdown.is_cancelled() => "shutting down\n".to_owned(),
+        None => return "ready\n".into_response(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
+}

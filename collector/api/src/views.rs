@@ -1,0 +1,103 @@
+//! Small mappings that several pages share.
+
+use std::time::Duration;
+
+use highwater_flow as flow;
+use highwater_lag as lag;
+use highwater_shared::lag as wire;
+use highwater_shared::topology::{NodeLag, Percentiles};
+use highwater_shared::{Level, Window};
+
+use crate::topology::instant;
+
+/// From here to the mark a group is worth a look.
+const WARNING_SHARE: f64 = 0.5;
+
+pub(crate) fn window(window: flow::Window) -> Window {
+    Window { from: instant(window.from), to: instant(window.to), rate_from: instant(window.rate_from) }
+}
+
+pub(crate) fn percentiles(of: flow::Percentiles) -> Percentiles {
+    Percentiles { p50_ns: of.p50_ns, p95_ns: of.p95_ns, p99_ns: of.p99_ns, samples: of.samples }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn state(state: lag::State) -> wire::State {
+    match state {
+        lag::State::DataLoss => wire::State::DataLoss,
+        lag::State::Stopped => wire::State::Stopped,
+        lag::State::Stalled => wire::State::Stalled,
+        lag::State::BeyondEnd => wire::State::BeyondEnd,
+        lag::State::FallingBehind => wire::State::FallingBehind,
+        lag::State::Rewound => wire::State::Rewound,
+        lag::State::Unknown => wire::State::Unknown,
+        lag::State::NoCommit => wire::State::NoCommit,
+        lag::State::Ok => wire::State::Ok,
+    }
+}
+
+pub(crate) fn bound(bound: lag::Bound) -> wire::Bound {
+    match bound {
+        lag::Bound::Exact => wire::Bound::Exact,
+        lag::Bound::AtLeast => wire::Bound::AtLeast,
+        lag::Bound::AtMost => wire::Bound::AtMost,
+    }
+}
+
+/// The colour of a group: its level against its mark; data loss is always critical, whatever the level.
+pub(crate) fn level(state: lag::State, time_lag_ms: Option<u64>, mark_ms: u64) -> Level {
+    let behind = match time_lag_ms {
+        Some(time) if time > mark_ms => Level::Critical,
+        Some(time) if time as f64 > mark_ms as f64 * WARNING_SHARE => Level::Warning,
+        _ => Level::Ok,
+    };
+    match state {
+        lag::State::DataLoss => Level::Critical,
+        lag::State::Unknown => Level::Unknown,
+        lag::State::Stopped | lag::State::Stalled if behind == Level::Critical => Level::Critical,
+        lag::State::Stopped
+        | lag::State::Stalled
+        | lag::State::BeyondEnd
+        | lag::State::FallingBehind
+        | lag::State::Rewound
+            if behind == Level::Ok =>
+        {
+            Level::Warning
+        }
+        _ => behind,
+    }
+}
+
+pub(crate) fn level_of_group(lag: &NodeLag) -> Level {
+    let state = match lag.state {
+        wire::State::DataLoss => lag::State::DataLoss,
+        wire::State::Stopped => lag::State::Stopped,
+        wire::State::Stalled => lag::State::Stalled,
+        wire::State::BeyondEnd => lag::State::BeyondEnd,
+        wire::State::FallingBehind => lag::State::FallingBehind,
+        wire::State::Rewound => lag::State::Rewound,
+        wire::State::Unknown => lag::State::Unknown,
+        wire::State::NoCommit => lag::State::NoCommit,
+        wire::State::Ok => lag::State::Ok,
+    };
+    level(state, lag.time_lag_ms, lag.mark_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{lag::State, level};
+    use highwater_shared::Level;
+
+    #[test]
+    fn level_follows_the_mark_and_the_state_only_warns() {
+        assert_eq!(level(State::Ok, Some(0), 60_000), Level::Ok);
+        assert_eq!(level(State::Ok, Some(40_000), 60_000), Level::Warning);
+        assert_eq!(level(State::FallingBehind, Some(70_000), 60_000), Level::Critical);
+        assert_eq!(level(State::FallingBehind, Some(1_000), 60_000), Level::Warning);
+        assert_eq!(level(State::DataLoss, Some(0), 60_000), Level::Critical);
+        assert_eq!(level(State::Unknown, None, 60_000), Level::Unknown);
+    }
+}

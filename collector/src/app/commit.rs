@@ -1,0 +1,54 @@
+//! What the writer does with a group of requests: store, then count.
+
+use std::sync::Arc;
+
+use highwater_api::Services;
+use highwater_flow::Flow;
+use highwater_model::{Batch, Span};
+use highwater_pipeline::{Commit, CommitError, Committed};
+use highwater_store::{SpanWriter, Store};
+use parking_lot::RwLock;
+
+use super::now;
+
+/// Stores spans and feeds what was stored to the flow, so that the map never shows what a power cut could take.
+pub(super) struct Committer {
+    pub(super) store: Store,
+    pub(super) flow: Arc<RwLock<Flow>>,
+    pub(super) services: Arc<Services>,
+}
+
+impl Commit for Committer {
+    async fn commit(&mut self, batches: &[Batch]) -> Result<Committed, CommitError> {
+        let arrived = now();
+        let written = self
+            .store
+            .write(batches, arrived)
+            .await
+            .map_err(|error| CommitError { reason: chain(&error).into() })?;
+        let spans: Vec<Span> = batches
+            .iter()
+            .flat_map(|batch| &batch.spans)
+            .zip(&written.kept)
+            .filter(|(_, kept)| **kept)
+            .map(|(span, _)| span.span.clone())
+            .collect();
+        if !spans.is_empty() {
+            self.services.note(&spans, arrived);
+            self.flow.write().apply(&spans, written.block, arrived);
+        }
+        Ok(Committed { block: written.block, stored: spans.len(), duplicates: written.duplicates })
+    }
+}
+
+/// An error with its causes, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,144 @@
+//! What outlives the process: checkpoints of the flow and of lag, and what is let go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use highwater_api::{Services, Sparks};
+use highwater_flow::{Config as FlowConfig, Flow, Row};
+use highwater_lag::{Checkpoint as LagCheckpoint, Config as LagConfig, LagEngine};
+use highwater_model::UnixNanos;
+use highwater_store::{FlowRow, SpanReader, Store};
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use super::{SharedLag, now};
+use crate::config::Settings;
+
+/// A checkpoint is as old as this at most; later blocks are replayed after a crash.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// Blocks replayed in one step.
+const REPLAY_STEP: usize = 64;
+/// Small charts go back this far after a restart.
+const SPARKS_BACK: Duration = Duration::from_secs(24 * 3_600);
+/// Lag's memory, beside the flow's rows: the flow's own keys begin with 0 to 4.
+const LAG_KEY: &[u8] = &[0xfe, b'l', b'a', b'g'];
+/// Rows that are no buckets stay.
+const FOR_EVER: UnixNanos = UnixNanos(u64::MAX >> 1);
+
+/// Takes the flow up where the last checkpoint left it, and replays the blocks after it.
+pub(super) async fn restore_flow(store: &Store, config: FlowConfig, services: &Services) -> Result<Flow> {
+    let saved = store.history().load_flow(0).await.context("cannot read the flow's history")?;
+    let mut flow = match saved.pending {
+        None => Flow::new(config),
+        Some(pending) => {
+            let rows = saved.rows.into_iter().filter(|row| row.key != LAG_KEY);
+            let rows = rows.map(|row| Row { key: row.key, bucket: UnixNanos(row.bucket), value: row.value });
+            match Flow::restore(config.clone(), rows, &pending, saved.last_block) {
+                Ok((flow, 0)) => flow,
+                Ok((flow, unreadable)) => {
+                    tracing::warn!(unreadable, "rows of the flow's history cannot be read and are left out");
+                    flow
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the flow is built anew from the stored spans");
+                    Flow::new(config)
+                }
+            }
+        }
+    };
+    let (mut after, mut replayed) = (flow.last_block(), 0);
+    loop {
+        let blocks = store.scan_after(after, REPLAY_STEP).await.context("cannot replay stored spans")?;
+        let Some(last) = blocks.last() else { break };
+        after = last.block;
+        for block in &blocks {
+            replayed += block.spans.len();
+            services.note(&block.spans, block.arrived);
+            flow.apply(&block.spans, block.block, block.arrived);
+        }
+    }
+    if replayed > 0 {
+        tracing::info!(spans = replayed, "replayed what came after the last checkpoint");
+    }
+    Ok(flow)
+}
+
+/// Lag goes on where it stopped; a memory that cannot be read is started anew.
+pub(super) async fn restore_lag(store: &Store, config: LagConfig) -> Result<LagEngine> {
+    let saved = store.history().load_flow(FOR_EVER.0).await.context("cannot read lag's history")?;
+    let checkpoint = saved.rows.iter().find(|row| row.key == LAG_KEY).and_then(|row| {
+        serde_json::from_slice::<LagCheckpoint>(&row.value)
+            .inspect_err(|error| tracing::warn!(%error, "lag's memory cannot be read; it begins anew"))
+            .ok()
+    });
+    Ok(LagEngine::restore(config, checkpoint.unwrap_or_default()))
+}
+
+/// Fills the small charts from the history of lag.
+pub(super) async fn restore_sparks(store: &Store, settings: &Settings, sparks: &Sparks, now: UnixNanos) -> Result<()> {
+    for cluster in &settings.kafka {
+        let rows = store.history().lag_since(&cluster.name, now - SPARKS_BACK).await.context("cannot read lag's history")?;
+        for row in rows {
+            sparks.push(&Arc::from(&*row.cluster), &Arc::from(&*row.group), row.at, row.time_lag_ms);
+        }
+    }
+    Ok(())
+}
+
+/// Writes what changed, in one transaction.
+pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedLag) -> Result<()> {
+    let taken = flow.write().take_checkpoint();
+    let memory = serde_json::to_vec(lag.read().checkpoint()).context("cannot encode lag's memory")?;
+    let lag_row = FlowRow { key: LAG_KEY.to_vec(), bucket: FOR_EVER.0, value: memory };
+    let rows: Vec<FlowRow> = taken
+        .rows
+        .into_iter()
+        .map(|row| FlowRow { key: row.key, bucket: row.bucket.0, value: row.value })
+        .chain([lag_row])
+        .collect();
+    store.history().save_flow(&rows, &taken.pending, taken.last_block).await.context("cannot write the flow's checkpoint")
+}
+
+/// Checkpoints every ten seconds. One that cannot be written ends the collector's hope of a cheap restart, not the
+/// collector: the rows that changed are lost to the store, so the next start builds the flow from the blocks.
+pub(super) async fn checkpoints(
+    store: Store,
+    flow: Arc<RwLock<Flow>>,
+    lag: SharedLag,
+    stop: CancellationToken,
+) -> Result<()> {
+    let mut broken = false;
+    while !pause(CHECKPOINT_EVERY, &stop).await {
+        if broken {
+            // Rows of the failed checkpoint are gone: only a flow without a checkpoint is right again.
+            broken = store.history().forget_flow().await.is_err();
+            continue;
+        }
+        if let Err(error) = checkpoint(&store, &flow, &lag).await {
+            tracing::error!(error = format!("{error:#}"), "checkpoint failed; the next start replays the stored spans");
+            broken = true;
+        }
+    }
+    Ok(())
+}
+
+/// Lets go what is older or larger than wanted.
+pub(super) async fn retention(store: Store, stop: CancellationToken) -> Result<()> {
+    while !pause(RETAIN_EVERY, &stop).await {
+        match store.retain(now()).await {
+            Ok(retired) if retired.files > 0 => {
+                tracing::info!(files = retired.files, bytes = retired.bytes, "retention removed span files");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "retention failed"),
+        }
+    }
+    Ok(())
+}
+
+/// Waits; says whether it was asked to stop.
+async fn pause(duration: Duration, stop: &CancellationToken) -> bool {
+    tokio::time::timeout(duration, stop.cancelled()).await.is_ok()
+}

@@ -1,0 +1,201 @@
+//! Clusters: from a poller's sample to lag, flow, dead letters, history and pages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use highwater_api::{Clusters, Events, Sparks, topic};
+use highwater_brokers::{KafkaConfig, KafkaRecords, Poller, PollerEvent, PollerOptions, Questions};
+use highwater_deadletters::DeadLetters;
+use highwater_flow::{ClusterConfig, Config as FlowConfig, Flow};
+use highwater_lag::Config as LagConfig;
+use highwater_model::UnixNanos;
+use highwater_model::broker::{ClusterState, ClusterStatus, Sample};
+use highwater_pipeline::Stats;
+use highwater_store::{LagRow, Store};
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use super::{SharedLag, now};
+use crate::config::{KafkaSettings, Settings};
+
+/// How often pages are told of new spans: a page fetches at most so often.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// Where nothing comes, rates and ages still move.
+const TELL_ANYWAY: u32 = 20;
+
+/// What a sample changes.
+#[derive(Clone)]
+pub(super) struct Watch {
+    pub(super) flow: Arc<RwLock<Flow>>,
+    pub(super) lag: SharedLag,
+    pub(super) clusters: Arc<Clusters>,
+    pub(super) dead_letters: Arc<DeadLetters>,
+    pub(super) sparks: Arc<Sparks>,
+    pub(super) events: Arc<Events>,
+    pub(super) store: Store,
+}
+
+/// The flow's bounds and the clusters it resolves names to.
+pub(super) fn flow_config(settings: &Settings) -> FlowConfig {
+    let clusters = settings.kafka.iter().map(|cluster| ClusterConfig {
+        name: cluster.name.as_str().into(),
+        environment: cluster.environment.as_str().into(),
+        addresses: cluster.bootstrap.iter().map(|address| address.as_str().into()).collect(),
+    });
+    FlowConfig { clusters: clusters.collect(), ..FlowConfig::default() }
+}
+
+/// How lag is judged.
+pub(super) fn lag_config(settings: &Settings) -> LagConfig {
+    LagConfig {
+        window: settings.lag.window.0,
+        mark: settings.lag.mark.0,
+        exact_gap: (settings.poll_interval.0 * 3).max(LagConfig::default().exact_gap),
+        ..LagConfig::default()
+    }
+}
+
+fn kafka_config(cluster: &KafkaSettings, settings: &Settings) -> KafkaConfig {
+    let mut config = KafkaConfig::new(cluster.name.as_str(), cluster.bootstrap.iter().map(String::as_str));
+    config.environment = cluster.environment.as_str().into();
+    config.properties = cluster.properties.clone();
+    // Groups come and go faster where somebody polls faster.
+    config.list_groups_every = (settings.poll_interval.0 * 4).min(config.list_groups_every);
+    config
+}
+
+impl Watch {
+    /// Starts a poller a cluster. They stop when dropped.
+    pub(super) fn start(&self, settings: &Settings) -> Result<Vec<Poller>> {
+        let (rows, mut kept) = tokio::sync::mpsc::channel::<Vec<LagRow>>(64);
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            while let Some(rows) = kept.recv().await {
+                if let Err(error) = store.history().append_lag(&rows).await {
+                    tracing::error!(%error, "lag's history could not be written; lag itself goes on");
+                }
+            }
+        });
+        let options = PollerOptions { interval: settings.poll_interval.0, ..PollerOptions::default() };
+        let mut pollers = Vec::new();
+        for cluster in &settings.kafka {
+            let config = kafka_config(cluster, settings);
+            self.clusters.set_status(connecting(&config));
+            let records = Arc::new(KafkaRecords::new(config.clone()));
+            self.dead_letters.add_source(&cluster.name, Arc::clone(&records) as _);
+            let (watch, rows) = (self.clone(), rows.clone());
+            let listener = move |event| watch.take(event, &rows);
+            pollers.push(Poller::start(config, options, listener)?);
+        }
+        Ok(pollers)
+    }
+
+    /// On the poller's thread.
+    fn take(&self, event: PollerEvent, rows: &tokio::sync::mpsc::Sender<Vec<LagRow>>) -> Questions {
+        let at = now();
+        match event {
+            PollerEvent::Sample { sample, status } => {
+                let sample = Arc::new(*sample);
+                let changed = self.clusters.set_status(status);
+                self.dead_letters.observe(&sample);
+                let questions = {
+                    let mut lag = self.lag.write();
+                    lag.step(&sample, at);
+                    lag.questions(&sample.cluster, at)
+                };
+                {
+                    let mut flow = self.flow.write();
+                    flow.observe(&sample);
+                    for (cluster, topic, kind) in self.dead_letters.kinds() {
+                        flow.set_topic_kind(&cluster, &topic, Some(kind));
+                    }
+                }
+                self.note(&sample, at, rows);
+                self.clusters.set_sample(sample);
+                for topic in [topic::GROUPS, topic::DEAD_LETTERS, topic::TOPOLOGY] {
+                    self.events.publish(topic, at);
+                }
+                if changed {
+                    self.events.publish(topic::BROKERS, at);
+                }
+                questions
+            }
+            PollerEvent::Lost { reason, status, .. } => {
+                self.lag.write().cluster_lost(&status.name, &reason, at);
+                self.clusters.set_status(status);
+                for topic in [topic::BROKERS, topic::GROUPS, topic::TOPOLOGY] {
+                    self.events.publish(topic, at);
+                }
+                Questions::new()
+            }
+            PollerEvent::Ends { cluster, ends } => {
+                let mut lag = self.lag.write();
+                let refused = lag.seed(&cluster, ends.into_iter().map(|end| (end.partition, end.at, end.offset)));
+                if refused > 0 {
+                    tracing::debug!(%cluster, refused, "the broker's time index contradicts what was seen");
+                }
+                lag.questions(&cluster, at)
+            }
+        }
+    }
+
+    /// Keeps the reading: small charts now, history when the store has time.
+    fn note(&self, sample: &Sample, at: UnixNanos, rows: &tokio::sync::mpsc::Sender<Vec<LagRow>>) {
+        let lag = self.lag.read();
+        let mut kept = Vec::new();
+        for ((cluster, group), lag) in lag.groups().iter().filter(|((cluster, _), _)| *cluster == sample.cluster) {
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            self.sparks.push(cluster, group, at, lag.time_lag.map(|lag| millis(lag.duration)));
+            kept.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
+                cluster: Arc::clone(cluster),
+                group: Arc::clone(group),
+                topic: Arc::clone(&key.topic),
+                partition: key.partition,
+                at,
+                committed: lag.committed,
+                end: lag.end,
+                log_start: lag.log_start,
+                time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
+                state: lag.state as u8,
+            }));
+        }
+        if !kept.is_empty() && rows.try_send(kept).is_err() {
+            tracing::warn!("the store is too slow for lag's history: one reading is left out");
+        }
+    }
+}
+
+fn connecting(config: &KafkaConfig) -> ClusterStatus {
+    ClusterStatus {
+        name: Arc::clone(&config.name),
+        system: "kafka".into(),
+        environment: Arc::clone(&config.environment),
+        bootstrap: config.bootstrap.clone(),
+        cluster_id: None,
+        state: ClusterState::Connecting,
+        since: now(),
+        last_read: None,
+        last_poll_ns: None,
+    }
+}
+
+/// Tells the pages of new spans, at most twice a second.
+pub(super) async fn tell(stats: Arc<Stats>, events: Arc<Events>, stop: CancellationToken) -> Result<()> {
+    let (mut seen, mut quiet) = (stats.committed_spans(), 0);
+    while tokio::time::timeout(TELL_EVERY, stop.cancelled()).await.is_err() {
+        let committed = stats.committed_spans();
+        quiet += 1;
+        if committed != seen || quiet >= TELL_ANYWAY {
+            let at = now();
+            if committed != seen {
+                events.publish(topic::TRACES, at);
+            }
+            events.publish(topic::TOPOLOGY, at);
+            events.publish(topic::STATUS, at);
+            (seen, quiet) = (committed, 0);
+        }
+    }
+    Ok(())
+}
+

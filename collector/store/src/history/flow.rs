@@ -1,0 +1,149 @@
+//! The flow's rows and its checkpoint.
+
+use sqlx::{Connection, QueryBuilder, Row, Sqlite};
+
+use super::History;
+use crate::engine::sqlite::{int, unsigned};
+use crate::error::{Result, StoreError};
+
+/// Rows of one statement: single-row statements cost ten times as much.
+const ROWS_AT_ONCE: usize = 500;
+
+/// A mergeable row of the flow's.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FlowRow {
+    /// Begin of its time bucket, in the flow's unit; below 2^63.
+    pub bucket: u64,
+    /// What it is of. With the bucket, its identity.
+    pub key: Vec<u8>,
+    /// Its value, as the flow encodes it.
+    pub value: Vec<u8>,
+}
+
+/// What a start loads.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FlowCheckpoint {
+    /// Rows, by bucket, then key.
+    pub rows: Vec<FlowRow>,
+    /// What waited for its other half; `None` when nothing was ever saved.
+    pub pending: Option<Vec<u8>>,
+    /// The last block that all this has in it; 0 when nothing was ever saved.
+    pub last_block: u64,
+}
+
+impl History {
+    /// Saves changed rows, what is pending and the last block applied, in one transaction. A row without a value is
+    /// deleted.
+    ///
+    /// # Errors
+    /// When nothing of it was saved.
+    pub async fn save_flow(&self, rows: &[FlowRow], pending: &[u8], last_block: u64) -> Result<()> {
+        self.write("the flow", async |connection, _| {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let (kept, gone): (Vec<&FlowRow>, Vec<&FlowRow>) =
+                rows.iter().partition(|row| !row.value.is_empty());
+            for row in gone {
+                sqlx::query("DELETE FROM flow WHERE bucket = ? AND key = ?")
+                    .bind(int(row.bucket))
+                    .bind(&row.key[..])
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            for chunk in kept.chunks(ROWS_AT_ONCE) {
+                let mut insert = QueryBuilder::<Sqlite>::new(
+                    "INSERT OR REPLACE INTO flow (bucket, key, value) ",
+                );
+                insert.push_values(chunk, |mut values, row| {
+                    values
+                        .push_bind(int(row.bucket))
+                        .push_bind(&row.key[..])
+                        .push_bind(&row.value[..]);
+                });
+                insert.build().execute(&mut *transaction).await?;
+            }
+            sqlx::query("INSERT OR REPLACE INTO flow_checkpoint (id, last_block, pending) VALUES (1, ?, ?)")
+                .bind(int(last_block))
+                .bind(pending)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Loads the rows of buckets from `from_bucket` on, and the checkpoint, as of one moment.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn load_flow(&self, from_bucket: u64) -> Result<FlowCheckpoint> {
+        let failed = |source| StoreError::ReadHistory {
+            what: "the flow",
+            source,
+        };
+        let mut reader = self.inner.readers.begin().await.map_err(failed)?;
+        let checkpoint = sqlx::query("SELECT last_block, pending FROM flow_checkpoint")
+            .fetch_optional(&mut *reader)
+            .await
+            .map_err(failed)?;
+        let rows = sqlx::query(
+            "SELECT bucket, key, value FROM flow WHERE bucket >= ? ORDER BY bucket, key",
+        )
+        .bind(int(from_bucket))
+        .fetch_all(&mut *reader)
+        .await
+        .map_err(failed)?;
+        Ok(FlowCheckpoint {
+            rows: rows
+                .iter()
+                .map(|row| FlowRow {
+                    bucket: unsigned(row.get(0)),
+                    key: row.get(1),
+                    value: row.get(2),
+                })
+                .collect(),
+            last_block: checkpoint.as_ref().map_or(0, |row| unsigned(row.get(0))),
+            pending: checkpoint.map(|row| row.get(1)),
+        })
+    }
+
+    /// Forgets the saved flow, so that the next start builds it anew from the stored spans.
+    ///
+    /// # Errors
+    /// When nothing of it was forgotten.
+    pub async fn forget_flow(&self) -> Result<()> {
+        self.write("the flow", async |connection, _| {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query("DELETE FROM flow").execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM flow_checkpoint").execute(&mut *transaction).await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Removes the rows of buckets before `bucket`; gives their number.
+    ///
+    /// # Errors
+    /// When none was removed.
+    pub async fn delete_flow_before(&self, bucket: u64) -> Result<u64> {
+        self.write("the flow", async |connection, _| {
+            let deleted = sqlx::query("DELETE FROM flow WHERE bucket < ?")
+                .bind(int(bucket))
+                .execute(connection)
+                .await?;
+            Ok(deleted.rows_affected())
+        })
+        .await
+    }
+
+    /// The last block the flow has seen.
+    pub(crate) async fn checkpoint_block(&self) -> Result<u64> {
+        let block: Option<i64> = sqlx::query_scalar("SELECT last_block FROM flow_checkpoint")
+            .fetch_optional(&self.inner.readers)
+            .await
+            .map_err(|source| StoreError::ReadHistory {
+                what: "the flow",
+                source,
+            })?;
+        Ok(block.map_or(0, unsigned))
+    }
+}
