@@ -137,6 +137,11 @@ where
         Err(_) if aborted() => return Ok(None),
         Err(_) => return Err(ApiError::Unreachable),
     };
+    if status == 401 {
+        // The collector answers a page that is asked for without its token with the form to sign in.
+        let _ = window().location().reload();
+        return Ok(None);
+    }
     if !(200..300).contains(&status) {
         return Err(ApiError::Problem(serde_json::from_str(&body).unwrap_or(
             Problem {

@@ -1,18 +1,16 @@
 //! The application: what all pages share, the frame, and which path shows which page.
 
-use std::sync::Arc;
-
 use highwater_shared::status::Status;
 use leptos::prelude::*;
 use leptos_router::components::{Route, Router, Routes};
 use leptos_router::path;
 
 use crate::api::{Fetched, fetch};
-use crate::components::frame::{Rail, TopBar};
+use crate::components::frame::{Lost, Rail, TopBar};
+use crate::components::icons::Icon;
 use crate::components::loading::skeleton_rows;
 use crate::components::page::{Heading, Page};
 use crate::components::surface::Blank;
-use crate::components::icons::Icon;
 use crate::pages;
 use crate::state::clock::{Second, set_collector_now};
 use crate::state::live::Live;
@@ -48,7 +46,9 @@ fn Frame() -> impl IntoView {
     Query::provide();
     Second::provide();
     Live::provide();
-    let status = CollectorStatus(fetch::<Status>(&["status"], || Some("/api/v1/status".to_owned())));
+    let status = CollectorStatus(fetch::<Status>(&["status"], || {
+        Some("/api/v1/status".to_owned())
+    }));
     provide_context(status);
     Effect::new(move || {
         if let Some(now) = status.with(|s| s.now) {
@@ -60,6 +60,7 @@ fn Frame() -> impl IntoView {
         <Rail/>
         <div class="frame">
             <TopBar/>
+            <Lost/>
             <Routes fallback=NotFound>
                 <Route path=path!("/") view=Home/>
                 <Route path=path!("/map") view=pages::map::Map/>
@@ -107,9 +108,4 @@ fn NotFound() -> impl IntoView {
             </Blank>
         </Page>
     }
-}
-
-/// The newest answer behind a fetch, for code outside views; tracked.
-pub(crate) fn newest<T: Send + Sync + 'static>(fetched: Fetched<T>) -> Option<Arc<T>> {
-    fetched.data.get()
 }

@@ -56,7 +56,7 @@ pub(crate) fn duration_ns(nanos: u64) -> String {
         } else {
             format!("{seconds:.1}")
         };
-        let text = if nanos % SECOND == 0 {
+        let text = if nanos.is_multiple_of(SECOND) {
             (nanos / SECOND).to_string()
         } else {
             text
@@ -156,7 +156,7 @@ pub(crate) fn count_full(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

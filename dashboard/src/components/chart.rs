@@ -7,7 +7,7 @@ use leptos::wasm_bindgen::JsCast;
 use leptos::wasm_bindgen::closure::Closure;
 use web_sys::ResizeObserver;
 
-use crate::format::{clock, clock_short, count, duration_ns, rate, time_lag};
+use crate::format::{clock, clock_short, count, duration_ns, time_lag};
 use crate::state::clock;
 use crate::state::query::Query;
 
@@ -20,8 +20,6 @@ pub(crate) enum Unit {
     Nanos,
     /// Messages, records.
     Count,
-    /// A second.
-    PerSecond,
 }
 
 impl Unit {
@@ -31,7 +29,6 @@ impl Unit {
             Self::Millis => time_lag(value.max(0.0) as u64),
             Self::Nanos => duration_ns(value.max(0.0) as u64),
             Self::Count => count(value.max(0.0) as u64),
-            Self::PerSecond => rate(value),
         }
     }
 
@@ -45,13 +42,12 @@ impl Unit {
         let second = match self {
             Self::Millis => 1_000.0,
             Self::Nanos => 1e9,
-            Self::Count | Self::PerSecond => 0.0,
+            Self::Count => 0.0,
         };
         let top = top.max(match self {
             Self::Millis => 1_000.0,
             Self::Nanos => 1_000.0,
             Self::Count => 4.0,
-            Self::PerSecond => 0.004,
         });
         let rough = top / 4.0;
         let step = SECONDS
@@ -426,7 +422,7 @@ mod tests {
             Unit::Millis.ticks(200_000.0),
             [0.0, 60_000.0, 120_000.0, 180_000.0, 240_000.0]
         );
-        for unit in [Unit::Count, Unit::Millis, Unit::Nanos, Unit::PerSecond] {
+        for unit in [Unit::Count, Unit::Millis, Unit::Nanos] {
             for top in [0.0, 0.3, 7.0, 999.0, 12_345.0, 4.2e6, 8.8e9, 3.1e12, 9e17] {
                 let ticks = unit.ticks(top);
                 assert!((2..=6).contains(&ticks.len()), "{unit:?} {top} {ticks:?}");

@@ -3,6 +3,7 @@
 use highwater_shared::Level;
 use highwater_shared::dead_letters::DeadLetters;
 use highwater_shared::lag::Groups;
+use highwater_shared::status::Brokers;
 use leptos::prelude::*;
 
 use super::icons::Icon;
@@ -10,9 +11,11 @@ use super::page::Heading;
 use super::range::{Environment, TimeRange};
 use super::search::SearchBox;
 use super::shortcuts::ShortcutList;
-use crate::api::fetch;
-use crate::format::age_text;
-use crate::state::clock::{Second, browser_ms};
+use super::surface::{Banner, Tone};
+use crate::api::{ApiError, fetch};
+use crate::app::CollectorStatus;
+use crate::format::{age_text, clock};
+use crate::state::clock::{Second, browser_ms, now};
 use crate::state::live::{Connection, Live};
 use crate::state::query::Query;
 use crate::state::settings::Settings;
@@ -168,6 +171,41 @@ pub(crate) fn TopBar() -> impl IntoView {
                 on:click=move |_| keys.set(true)>{Icon::Help.draw("")}</button>
         </header>
         <ShortcutList open=keys/>
+    }
+}
+
+/// Says over every page that the collector or a cluster does not answer, and what that means for what is shown.
+#[component]
+pub(crate) fn Lost() -> impl IntoView {
+    let query = Query::get_context();
+    let status = expect_context::<CollectorStatus>();
+    let brokers = fetch::<Brokers>(&["brokers"], || Some("/api/v1/brokers".to_owned()));
+    let collector = Memo::new(move |_| status.0.error.with(|e| *e == Some(ApiError::Unreachable)));
+    let clusters = Memo::new(move |_| {
+        brokers.data.with(|b| {
+            b.iter()
+                .flat_map(|b| &b.clusters)
+                .filter(|c| c.state == "unreachable")
+                .map(|c| (c.name.clone(), c.since, c.reason.clone()))
+                .collect::<Vec<_>>()
+        })
+    });
+    view! {
+        <div class="banners">
+            {move || collector.get().then(|| view! {
+                <Banner tone=Tone::Critical>
+                    <span><b>"The collector does not answer."</b>" "<span class="t2">"What is shown stays as it was, until it does."</span></span>
+                    <button class="btn s right" on:click=move |_| status.0.refetch()>"Try now"</button>
+                </Banner>
+            })}
+            {move || clusters.get().into_iter().map(|(name, since, reason)| view! {
+                <Banner tone=Tone::Critical>
+                    <span class="ell" title=reason><b>{format!("{name} does not answer since {}.", clock(since, now()))}</b>" "
+                        <span class="t2">"Its lag and dead letters are as of then; traces are not affected."</span></span>
+                    <a class="btn s right" href=move || query.link("/settings/health", &[])>"Details"</a>
+                </Banner>
+            }).collect_view()}
+        </div>
     }
 }
 

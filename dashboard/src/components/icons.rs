@@ -31,8 +31,6 @@ pub(crate) enum Icon {
     ChevronUp,
     /// Right.
     ChevronRight,
-    /// Left.
-    ChevronLeft,
     /// An arrow to the right.
     ArrowRight,
     /// An arrow to the left.
@@ -51,8 +49,6 @@ pub(crate) enum Icon {
     Filter,
     /// A table.
     Table,
-    /// Columns.
-    Columns,
     /// Corners around a point: focus.
     Focus,
     /// Corners: fit into the window.
@@ -63,8 +59,6 @@ pub(crate) enum Icon {
     Copy,
     /// A chain: link.
     Link,
-    /// An eye: look at.
-    Eye,
     /// A break in an axis.
     Break,
     /// An arrow in a circle: retry.
@@ -73,8 +67,6 @@ pub(crate) enum Icon {
     Info,
     /// A tick.
     Tick,
-    /// A box: a release.
-    Release,
     /// A service.
     Service,
     /// A service that sends no spans.
@@ -134,7 +126,6 @@ impl Icon {
             Self::ChevronDown => r#"<path d="m4.5 6.5 3.5 3.5 3.5-3.5"/>"#,
             Self::ChevronUp => r#"<path d="m4.5 9.5 3.5-3.5 3.5 3.5"/>"#,
             Self::ChevronRight => r#"<path d="m6.5 4.5 3.5 3.5-3.5 3.5"/>"#,
-            Self::ChevronLeft => r#"<path d="M9.5 4.5 6 8l3.5 3.5"/>"#,
             Self::ArrowRight => r#"<path d="M2.8 8h10M9.2 4.4 12.8 8l-3.6 3.6"/>"#,
             Self::ArrowLeft => r#"<path d="M13.2 8h-10M6.8 4.4 3.2 8l3.6 3.6"/>"#,
             Self::Theme => {
@@ -150,9 +141,6 @@ impl Icon {
             Self::Table => {
                 r#"<rect x="2.2" y="2.8" width="11.6" height="10.4" rx="1.4"/><path d="M2.2 6.4h11.6M6.6 6.4v6.8"/>"#
             }
-            Self::Columns => {
-                r#"<rect x="2.2" y="2.8" width="11.6" height="10.4" rx="1.4"/><path d="M6.2 2.8v10.4M10 2.8v10.4"/>"#
-            }
             Self::Focus => {
                 r#"<circle cx="8" cy="8" r="2"/><path d="M2.4 5.4v-3h3M13.6 5.4v-3h-3M2.4 10.6v3h3M13.6 10.6v3h-3"/>"#
             }
@@ -164,16 +152,10 @@ impl Icon {
             Self::Link => {
                 r#"<path d="M6.8 9.2a2.6 2.6 0 0 0 3.7 0l2.2-2.2A2.6 2.6 0 0 0 9 3.3l-.9.9"/><path d="M9.2 6.8a2.6 2.6 0 0 0-3.7 0L3.3 9A2.6 2.6 0 0 0 7 12.7l.9-.9"/>"#
             }
-            Self::Eye => {
-                r#"<path d="M2 8s2.2-4 6-4 6 4 6 4-2.2 4-6 4-6-4-6-4z"/><circle cx="8" cy="8" r="1.8"/>"#
-            }
             Self::Break => r#"<path d="M2 8h2.6M11.4 8H14M6.2 4.4 5 11.6M10.4 4.4 9.2 11.6"/>"#,
             Self::Retry => r#"<path d="M3 8a5 5 0 1 0 1.6-3.7M3 2.4v2.8h2.8"/>"#,
             Self::Info => r#"<circle cx="8" cy="8" r="6"/><path d="M8 7.4v3.8M8 4.9v.1"/>"#,
             Self::Tick => r#"<path d="m3.5 8.5 3 3 6-7"/>"#,
-            Self::Release => {
-                r#"<path d="m8 2.2 5 2.8v6L8 13.8 3 11V5z"/><path d="M3.2 5 8 7.8 12.8 5M8 7.8v5.8"/>"#
-            }
             Self::Service => r#"<rect x="2.4" y="3.4" width="11.2" height="9.2" rx="2.2"/>"#,
             Self::Uninstrumented => {
                 r#"<rect x="2.4" y="3.4" width="11.2" height="9.2" rx="2.2" stroke-dasharray="2.4 2"/>"#

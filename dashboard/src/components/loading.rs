@@ -35,7 +35,7 @@ pub(crate) fn error_box(what: &str, error: &ApiError, again: impl Fn() + 'static
         <div class="blank left" role="alert">
             <span class="row c-crit">{Icon::Critical.draw("c-crit")}<b class="fs14">{title}</b></span>
             <p class="fs12 t2">{sentence}</p>
-            <div class="row"><button class="btn primary" on:click=move |_| again()>"Try again"</button></div>
+            <div class="row"><button class="btn" on:click=move |_| again()>"Try again"</button></div>
         </div>
     }
     .into_any()
@@ -45,26 +45,6 @@ pub(crate) fn error_box(what: &str, error: &ApiError, again: impl Fn() + 'static
 ///
 /// `children` runs once; it gets a signal, so that a newer answer changes cells and does not build the page anew. A
 /// failure while there is an answer is a line above it: the answer stays.
-#[component]
-pub(crate) fn Loaded<T, V>(
-    /// What is read: "lag history". Stands in "Cannot read lag history".
-    what: &'static str,
-    /// The fetch.
-    fetched: Fetched<T>,
-    /// Shown before the first answer, with the final heights.
-    #[prop(into)]
-    skeleton: ViewFn,
-    /// The data.
-    children: fn(Signal<Arc<T>>) -> V,
-) -> impl IntoView
-where
-    T: Send + Sync + PartialEq + 'static,
-    V: IntoView + 'static,
-{
-    loaded(what, fetched, skeleton, children)
-}
-
-/// [`Loaded`] for a closure that captures.
 pub(crate) fn loaded<T, V>(
     what: &'static str,
     fetched: Fetched<T>,
@@ -86,10 +66,10 @@ where
             // A copy of its own: the view must not see the data go before it goes itself.
             let current = RwSignal::new(first);
             Effect::new(move || {
-                if let Some(data) = fetched.data.get() {
-                    if !Arc::ptr_eq(&data, &current.get_untracked()) {
-                        current.set(data);
-                    }
+                if let Some(data) = fetched.data.get()
+                    && !Arc::ptr_eq(&data, &current.get_untracked())
+                {
+                    current.set(data);
                 }
             });
             view! {

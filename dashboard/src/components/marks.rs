@@ -175,9 +175,9 @@ fn parts<'a>(sentence: &'a str, names: &[&str]) -> Vec<(&'a str, bool)> {
                         let left = rest[..*at].chars().next_back().or(before);
                         let mut right = rest[at + n.len()..].chars();
                         let (next, after) = (right.next(), right.next());
-                        !left.is_some_and(|c| inner(c) || c == '.')
-                            && !next.is_some_and(inner)
-                            && !(next == Some('.') && after.is_some_and(inner))
+                        !(left.is_some_and(|c| inner(c) || c == '.')
+                            || next.is_some_and(inner)
+                            || next == Some('.') && after.is_some_and(inner))
                     })
                     .map(|(at, _)| (at, n.len()))
             })

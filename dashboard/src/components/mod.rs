@@ -6,6 +6,7 @@ pub(crate) mod frame;
 pub(crate) mod gauge;
 pub(crate) mod icons;
 pub(crate) mod json;
+pub(crate) mod keyed;
 pub(crate) mod loading;
 pub(crate) mod marks;
 pub(crate) mod measure;

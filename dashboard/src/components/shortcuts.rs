@@ -26,8 +26,11 @@ const GO: [(&str, &str); 6] = [
 /// The letter follows `g` within this time.
 const CHORD_MS: f64 = 1_500.0;
 
+/// What keys do, and which they are.
+type Line = (&'static str, &'static [&'static str]);
+
 /// The keys listed: heading, then what they do and which they are.
-const LIST: [(&str, &[(&str, &[&str])]); 4] = [
+const LIST: [(&str, &[Line]); 4] = [
     (
         "Everywhere",
         &[
@@ -83,10 +86,6 @@ const LIST: [(&str, &[(&str, &[&str])]); 4] = [
         ],
     ),
 ];
-
-/// Opens and closes the list.
-#[derive(Clone, Copy)]
-pub(crate) struct Shortcuts(pub(crate) RwSignal<bool>);
 
 /// The dialog with the list, and the keys that work on every page.
 #[component]
@@ -153,6 +152,8 @@ pub(crate) fn ShortcutList(
                 <h2 id="keys-title">"Keyboard"</h2>
                 <button class="switch right" role="switch" aria-checked=move || settings.keys.get().to_string()
                     on:click=move |_| settings.switch_keys()><i></i>"Single keys"</button>
+                <button class="switch" role="switch" aria-checked=move || (settings.density.get() == "compact").to_string()
+                    on:click=move |_| settings.switch_density()><i></i>"Compact rows"</button>
                 <button class="btn ghost s icon" aria-label="Close (Esc)" autofocus on:click=move |_| open.set(false)>{Icon::Close.draw("")}</button>
             </header>
             <div class="kg">

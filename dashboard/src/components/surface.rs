@@ -64,8 +64,6 @@ pub(crate) enum Tone {
     Critical,
     /// Something is not right.
     Warning,
-    /// Something to know.
-    Info,
 }
 
 impl Tone {
@@ -74,7 +72,6 @@ impl Tone {
         match self {
             Self::Critical => "crit",
             Self::Warning => "warn",
-            Self::Info => "info",
         }
     }
 
@@ -83,7 +80,6 @@ impl Tone {
         match self {
             Self::Critical => Icon::Critical,
             Self::Warning => Icon::Warning,
-            Self::Info => Icon::Info,
         }
     }
 }
@@ -110,7 +106,6 @@ pub(crate) fn Banner(
     let colour = match tone {
         Tone::Critical => "c-crit",
         Tone::Warning => "c-warn",
-        Tone::Info => "c-info",
     };
     view! {
         <div class=format!("banner {}", tone.class()) role="status">

@@ -1,5 +1,7 @@
 //! Labels of edges: never over a node, never over each other.
 
+use std::collections::HashMap;
+
 use super::edges::point_at;
 use super::shapes::{Rect, text_width};
 
@@ -38,13 +40,50 @@ pub(crate) const HEIGHT: f64 = 16.0;
 /// Size of its letters.
 const SIZE: f64 = 10.0;
 
+/// Side of a cell of the index.
+const CELL: f64 = 96.0;
+
+/// Boxes, found by where they are.
+#[derive(Default)]
+struct Taken {
+    cells: HashMap<(i32, i32), Vec<Rect>>,
+}
+
+impl Taken {
+    fn cells(rect: &Rect) -> impl Iterator<Item = (i32, i32)> + use<> {
+        let cell = |v: f64| (v / CELL).floor().clamp(-1e6, 1e6) as i32;
+        let (left, right) = (cell(rect.x), cell(rect.x + rect.w));
+        let (top, bottom) = (cell(rect.y), cell(rect.y + rect.h));
+        // A box of any size takes a bounded number of cells.
+        let right = right.min(left + 64);
+        let bottom = bottom.min(top + 64);
+        (left..=right).flat_map(move |x| (top..=bottom).map(move |y| (x, y)))
+    }
+
+    fn add(&mut self, rect: Rect) {
+        for cell in Self::cells(&rect) {
+            self.cells.entry(cell).or_default().push(rect);
+        }
+    }
+
+    fn is_free(&self, rect: &Rect) -> bool {
+        Self::cells(rect)
+            .filter_map(|cell| self.cells.get(&cell))
+            .flatten()
+            .all(|other| !other.overlaps(rect))
+    }
+}
+
 /// Places labels along their curves where they cover no node and no other label; one that finds no room is left out, unless it is a pill.
 ///
-/// O(labels * (nodes + labels)).
+/// About linear: boxes are looked up by where they are.
 pub(crate) fn place(mut wanted: Vec<Wanted>, nodes: &[Rect]) -> Vec<Placed> {
     // What alerts has the first choice; a stable order keeps labels where they were.
     wanted.sort_by(|a, b| b.pill.cmp(&a.pill).then_with(|| a.id.cmp(&b.id)));
-    let mut taken: Vec<Rect> = Vec::with_capacity(wanted.len());
+    let mut taken = Taken::default();
+    for node in nodes {
+        taken.add(*node);
+    }
     let mut placed = Vec::with_capacity(wanted.len());
     for label in wanted {
         let w = text_width(&label.text, SIZE, label.pill) + if label.pill { 14.0 } else { 2.0 };
@@ -69,16 +108,14 @@ pub(crate) fn place(mut wanted: Vec<Wanted>, nodes: &[Rect]) -> Vec<Placed> {
                 ))
             })
             .collect::<Vec<_>>();
-        let free = candidates.iter().find(|(_, _, rect)| {
-            !nodes.iter().any(|n| n.overlaps(rect)) && !taken.iter().any(|t| t.overlaps(rect))
-        });
+        let free = candidates.iter().find(|(_, _, rect)| taken.is_free(rect));
         let choice = match (free, label.pill) {
             (Some(choice), _) => Some(choice),
             (None, true) => candidates.first(),
             (None, false) => None,
         };
         if let Some(&(x, y, rect)) = choice {
-            taken.push(rect);
+            taken.add(rect);
             placed.push(Placed {
                 id: label.id,
                 text: label.text,

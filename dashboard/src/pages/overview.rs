@@ -17,10 +17,11 @@ use self::board::{board, state_counts};
 use crate::api::fetch;
 use crate::app::CollectorStatus;
 use crate::components::icons::Icon;
+use crate::components::keyed::keyed;
 use crate::components::loading::{loaded, skeleton_rows};
 use crate::components::marks::{
-    Kind, dead_letters_href, emphasised, entity, entity_plain, group_href, known, map_href,
-    state_class, state_icon, unknown,
+    Kind, dead_letters_href, emphasised, entity_plain, group_href, known, map_href, state_class,
+    state_icon, unknown,
 };
 use crate::components::page::Page;
 use crate::components::spark::lag_spark;
@@ -74,6 +75,9 @@ pub(crate) fn Overview() -> impl IntoView {
             letters.error.with(Option::is_some),
         )
     });
+    let blind = Memo::new(move |_| {
+        groups.error.with(Option::is_some) || letters.error.with(Option::is_some)
+    });
     let place = move |subject: &Subject| match subject {
         Subject::Group { cluster, group, .. } => group_href(query, cluster, group),
         Subject::DeadLetters { cluster, topic } => dead_letters_href(query, cluster, topic),
@@ -102,72 +106,77 @@ pub(crate) fn Overview() -> impl IntoView {
     let watched =
         move || attention.with(|a| a.iter().filter(|i| i.urgency > Urgency::Critical).count());
     view! {
-        <Page title="Overview">
-            <div class="content">
-                <section class="card" aria-labelledby="ov-board">
-                    <header>
-                        <h2 id="ov-board">"Groups against their mark"</h2>
-                        <span class="sub">"time lag as a share of each group's own threshold, worst first"</span>
-                        <span class="row right hide-m wide">{move || groups.data.get().map(|g| state_counts(Signal::derive(move || Arc::clone(&g))))}</span>
-                    </header>
-                    {loaded("consumer groups", groups, || view! { <div class="board" aria-busy="true"></div> }, move |data| view! {
-                        {move || if data.with(|g| g.groups.is_empty()) {
-                            view! { <NoGroups/> }.into_any()
-                        } else {
-                            board(data, query).into_any()
-                        }}
-                    })}
-                </section>
-                <div class="grid-ov">
-                    <section class="card" aria-labelledby="ov-attention">
+            <Page title="Overview">
+                <div class="content">
+                    <section class="card" aria-labelledby="ov-board">
                         <header>
-                            <h2 id="ov-attention">"Needs attention"</h2>
-                            {move || { let n = urgent(); (n > 0).then(|| view! { <span class="badge crit">{n}" urgent"</span> }) }}
-                            {move || { let n = watched(); (n > 0).then(|| view! { <span class="badge">{n}" to watch"</span> }) }}
-                            <span class="row right"><a class="btn ghost s" href=move || query.link("/lag", &[])>"All groups"</a></span>
+                            <h2 id="ov-board">"Groups against their mark"</h2>
+                            <span class="sub">"time lag as a share of each group's own threshold, worst first"</span>
+                            <span class="row right hide-m wide">{move || groups.data.get().map(|g| state_counts(Signal::derive(move || Arc::clone(&g))))}</span>
                         </header>
-                        {move || {
-                            if !told.get() {
-                                return skeleton_rows(5).into_any();
-                            }
-                            if attention.with(Vec::is_empty) {
-                                return view! {
-                                    <Blank icon=Icon::Done title="Nothing needs attention">
-                                        <p class="fs12 t2">"Every group is below its mark, no dead letter arrives, and every cluster answers."</p>
-                                    </Blank>
-                                }.into_any();
-                            }
-                            let rest = attention.with(Vec::len).saturating_sub(MANY);
-                            view! {
-                                <div role="list" data-testid="attention">
-                                    <For each=move || attention.with(|a| a.iter().take(MANY).map(|i| i.id.clone()).collect::<Vec<_>>()) key=Clone::clone
-                                        children=move |id| {
-                                            let item = Memo::new(move |_| attention.with(|a| a.iter().find(|i| i.id == id).cloned()));
-                                            move || item.get().map(|item| { let to = item.subject.clone(); row(item, Signal::derive(move || place(&to))) })
-                                        }/>
-                                </div>
-                                {(rest > 0).then(|| view! { <footer><a href=move || query.link("/lag", &[])>{format!("{rest} more")}</a></footer> })}
-                            }.into_any()
-                        }}
+                        {loaded("consumer groups", groups, || view! { <div class="board" aria-busy="true"></div> }, move |data| view! {
+                            {move || if data.with(|g| g.groups.is_empty()) {
+                                view! { <NoGroups/> }.into_any()
+                            } else {
+                                board(data, query).into_any()
+                            }}
+                        })}
                     </section>
-                    <Card title="Dead letters growing" sub=Signal::derive(move || letters.data.with(|d| d.as_ref().map_or_else(String::new, |d| {
-                            format!("{} of {}", d.topics.iter().filter(|t| grows(t)).count(), plural(d.topics.len() as u64, "queue", "queues"))
-                        }))) actions=ViewFnOnce::from(move || view! { <a class="btn ghost s" href=move || query.link("/dead-letters", &[])>"All queues"</a> })>
-                        {loaded("dead letters", letters, || skeleton_rows(3), move |data| letters_view(query, second, data))}
-                    </Card>
+                    <div class="grid-ov">
+    <div class="col stack">
+                        <section class="card" aria-labelledby="ov-attention">
+                            <header>
+                                <h2 id="ov-attention">"Needs attention"</h2>
+                                {move || { let n = urgent(); (n > 0).then(|| view! { <span class="badge crit">{n}" urgent"</span> }) }}
+                                {move || { let n = watched(); (n > 0).then(|| view! { <span class="badge">{n}" to watch"</span> }) }}
+                                <span class="row right"><a class="btn ghost s" href=move || query.link("/lag", &[])>"All groups"</a></span>
+                            </header>
+                            {move || {
+                                if !told.get() {
+                                    return skeleton_rows(5).into_any();
+                                }
+                                if attention.with(Vec::is_empty) && blind.get() {
+                                    return view! {
+                                        <Blank icon=Icon::Unknown title="What needs attention cannot be told">
+                                            <p class="fs12 t2">"Groups or dead letters could not be read: what failed stands beside."</p>
+                                        </Blank>
+                                    }.into_any();
+                                }
+                                if attention.with(Vec::is_empty) {
+                                    return view! {
+                                        <Blank icon=Icon::Done title="Nothing needs attention">
+                                            <p class="fs12 t2">"Every group is below its mark, no dead letter arrives, and every cluster answers."</p>
+                                        </Blank>
+                                    }.into_any();
+                                }
+                                let rest = attention.with(Vec::len).saturating_sub(MANY);
+                                view! {
+                                    <div role="list" data-testid="attention">
+                                        {keyed(Signal::derive(move || attention.with(|a| a.iter().take(MANY).cloned().collect())), |i: &Item| i.id.clone(), move |item| row(item, Signal::derive(move || item.with(|i| place(&i.subject)))))}
+                                    </div>
+                                    {(rest > 0).then(|| view! { <footer><a href=move || query.link("/lag", &[])>{format!("{rest} more")}</a></footer> })}
+                                }.into_any()
+                            }}
+                        </section>
+                        <Card title="Slowest hops" sub="p95, last 5\u{a0}m">
+                            {loaded("the flow map", topology, || skeleton_rows(3), move |data| hops_view(query, data))}
+                        </Card>
+                        </div>
+                        <div class="col stack">
+                        <Card title="Dead letters growing" sub=Signal::derive(move || letters.data.with(|d| d.as_ref().map_or_else(String::new, |d| {
+                                format!("{} of {}", d.topics.iter().filter(|t| grows(t)).count(), plural(d.topics.len() as u64, "queue", "queues"))
+                            }))) actions=ViewFnOnce::from(move || view! { <a class="btn ghost s" href=move || query.link("/dead-letters", &[])>"All queues"</a> })>
+                            {loaded("dead letters", letters, || skeleton_rows(3), move |data| letters_view(query, second, data))}
+                        </Card>
+                        <Card title="Not instrumented" sub="seen by the broker only">
+                            {loaded("the flow map", topology, || skeleton_rows(3), move |data| silent_view(query, data))}
+                        </Card>
+                        <Collector brokers/>
+                        </div>
+                    </div>
                 </div>
-                <div class="grid-3 lower">
-                    <Card title="Not instrumented" sub="seen by the broker only">
-                        {loaded("the flow map", topology, || skeleton_rows(3), move |data| silent_view(query, data))}
-                    </Card>
-                    <Card title="Slowest hops" sub="p95, last 5\u{a0}m">
-                        {loaded("the flow map", topology, || skeleton_rows(3), move |data| hops_view(query, data))}
-                    </Card>
-                    <Collector brokers/>
-                </div>
-            </div>
-        </Page>
-    }
+            </Page>
+        }
 }
 
 /// Says why there is no group.
@@ -189,39 +198,42 @@ fn NoGroups() -> impl IntoView {
 }
 
 /// A row of the attention list.
-fn row(item: Item, href: Signal<String>) -> impl IntoView {
-    let icon = match (&item.subject, item.urgency) {
-        (Subject::Group { state, .. }, Urgency::Unknown | Urgency::Notice) => state_icon(*state)
-            .draw(state_class(*state, Level::Ok))
-            .into_any(),
-        (Subject::Group { state, .. }, Urgency::Loss) => {
-            state_icon(*state).draw("c-crit").into_any()
-        }
-        (_, Urgency::Loss | Urgency::Critical) => Icon::Critical.draw("c-crit").into_any(),
-        (_, Urgency::Warning) => Icon::Warning.draw("c-warn").into_any(),
-        (_, Urgency::Unknown) => Icon::Unknown.draw("c-unk").into_any(),
-        (_, Urgency::Notice) => Icon::Info.draw("c-info").into_any(),
-    };
-    let colour = match item.urgency {
-        Urgency::Loss | Urgency::Critical => "crit",
-        Urgency::Warning => "warn",
-        Urgency::Unknown => "",
-        Urgency::Notice => "info",
-    };
-    let names: Vec<&str> = item.names.iter().map(String::as_str).collect();
-    let why = item.sentence.clone();
-    view! {
-        <a class="att" role="listitem" href=href data-testid="attention-row">
+fn row(item: Memo<Item>, href: Signal<String>) -> impl IntoView {
+    let inside = move || {
+        let item = item.get();
+        let icon = match (&item.subject, item.urgency) {
+            (Subject::Group { state, .. }, Urgency::Unknown | Urgency::Notice) => {
+                state_icon(*state).draw(state_class(*state, Level::Ok))
+            }
+            (Subject::Group { state, .. }, Urgency::Loss) => state_icon(*state).draw("c-crit"),
+            (_, Urgency::Loss | Urgency::Critical) => Icon::Critical.draw("c-crit"),
+            (_, Urgency::Warning) => Icon::Warning.draw("c-warn"),
+            (_, Urgency::Unknown) => Icon::Unknown.draw("c-unk"),
+            (_, Urgency::Notice) => Icon::Info.draw("c-info"),
+        };
+        let colour = match item.urgency {
+            Urgency::Loss | Urgency::Critical => "crit",
+            Urgency::Warning => "warn",
+            Urgency::Unknown => "",
+            Urgency::Notice => "info",
+        };
+        let names: Vec<&str> = item.names.iter().map(String::as_str).collect();
+        let figure = match item.figure {
+            Some(figure) => figure.into_any(),
+            None => unknown(&item.sentence).into_any(),
+        };
+        view! {
             {icon}
             <div>
                 <p class="s">{emphasised(&item.sentence, &names)}</p>
                 <p class="m">{item.facts.into_iter().map(|f| view! { <span>{f}</span> }).collect_view()}</p>
             </div>
             <div class="spk">{item.spark.map(|(points, mark)| lag_spark(&points, mark, colour, 108.0, 26.0))}</div>
-            <div class="v">{match item.figure { Some(f) => f.into_any(), None => unknown(&why).into_any() }}<small>{item.caption}</small></div>
+            <div class="v">{figure}<small>{item.caption}</small></div>
             {Icon::ChevronRight.draw("")}
-        </a>
-    }
+        }
+    };
+    view! { <a class="att" role="listitem" href=href data-testid="attention-row">{inside}</a> }
 }
 
 /// Whether records arrive in a dead-letter topic.
@@ -231,9 +243,66 @@ fn grows(topic: &DeadLetterTopic) -> bool {
 
 /// Dead-letter topics: the growing ones first, the rest in a line.
 fn letters_view(query: Query, second: Second, data: Signal<Arc<DeadLetters>>) -> impl IntoView {
+    let sorted = Memo::new(move |_| {
+        let mut topics = data.with(|d| d.topics.clone());
+        topics.sort_by(|a, b| {
+            b.arrivals_per_hour
+                .unwrap_or_default()
+                .total_cmp(&a.arrivals_per_hour.unwrap_or_default())
+        });
+        topics
+    });
+    let first = Signal::derive(move || {
+        sorted.with(|t| t.iter().take(FEW + 1).cloned().collect::<Vec<_>>())
+    });
+    let rest = move || {
+        sorted.with(|t| {
+            let rest = t.get(FEW + 1..).unwrap_or_default();
+            (!rest.is_empty()).then(|| {
+                let sum: u64 = rest.iter().filter_map(|t| t.retained).sum();
+                let queues = plural(rest.len() as u64, "other queue", "other queues");
+                view! { <div class="li"><span class="t2">{queues}</span><span class="t3">{count_full(sum)}" kept"</span></div> }
+            })
+        })
+    };
+    let letter = move |t: Memo<DeadLetterTopic>| {
+        let href = move || t.with(|t| dead_letters_href(query, &t.cluster, &t.topic));
+        let name = move || t.with(|t| t.topic.clone());
+        let kept = move || {
+            t.with(|t| {
+                let kept = t.retained.map_or_else(
+                    || "depth not known".to_owned(),
+                    |n| format!("{} kept", count_full(n)),
+                );
+                let oldest = t
+                    .oldest_at
+                    .map(|at| format!(", oldest {}", ago(at, second.now())));
+                kept + &oldest.unwrap_or_default()
+            })
+        };
+        let right = move || {
+            t.with(|t| match t.arrivals_per_hour {
+                Some(a) if a > 0.0 => {
+                    view! { <b class="c-dlq">{format!("+{}", rate(a / 3_600.0))}</b> }.into_any()
+                }
+                Some(_) => view! { <span class="t3">"not growing"</span> }.into_any(),
+                None => {
+                    unknown(t.reason.as_deref().unwrap_or("Its offsets are not known")).into_any()
+                }
+            })
+        };
+        view! {
+            <div class="li tall">
+                <span class="ell">
+                    <a class="ent" href=href>{Icon::DeadLetter.draw("c-dlq")}{name}</a>
+                    <span class="sub t3 fs11">{kept}</span>
+                </span>
+                {right}
+            </div>
+        }
+    };
     move || {
-        let all = data.get();
-        if all.topics.is_empty() {
+        if sorted.with(Vec::is_empty) {
             return view! {
                 <Blank icon=Icon::DeadLetter title="No dead-letter topic is known">
                     <p class="fs12 t2">"Topics are recognised by their name, their configuration, or the headers of their records."</p>
@@ -241,47 +310,19 @@ fn letters_view(query: Query, second: Second, data: Signal<Arc<DeadLetters>>) ->
             }
             .into_any();
         }
-        let mut topics: Vec<&DeadLetterTopic> = all.topics.iter().collect();
-        topics.sort_by(|a, b| {
-            b.arrivals_per_hour
-                .unwrap_or_default()
-                .total_cmp(&a.arrivals_per_hour.unwrap_or_default())
-        });
-        let rest = topics.split_off(topics.len().min(FEW + 2));
-        let kept = |t: &DeadLetterTopic| {
-            t.retained.map_or_else(
-                || "depth not known".to_owned(),
-                |n| format!("{} kept", count_full(n)),
-            )
-        };
-        view! {
-            {topics.iter().map(|t| {
-                let href = dead_letters_href(query, &t.cluster, &t.topic);
-                let oldest = t.oldest_at.map(|at| format!(", oldest {}", ago(at, second.now()))).unwrap_or_default();
-                let right = match t.arrivals_per_hour {
-                    Some(a) if a > 0.0 => view! { <b class="c-dlq">{format!("+{}", rate(a / 3_600.0))}</b> }.into_any(),
-                    Some(_) => view! { <span class="t3">"not growing"</span> }.into_any(),
-                    None => unknown(t.reason.as_deref().unwrap_or("Its offsets are not known")).into_any(),
-                };
-                view! {
-                    <div class="li tall"><span class="ell">{entity(Kind::DeadLetter, &t.topic, href)}<span class="sub t3 fs11">{kept(t)}{oldest}</span></span>{right}</div>
-                }
-            }).collect_view()}
-            {(!rest.is_empty()).then(|| {
-                let sum: u64 = rest.iter().filter_map(|t| t.retained).sum();
-                view! { <div class="li"><span class="t2">{plural(rest.len() as u64, "other queue", "other queues")}</span><span class="t3">{count_full(sum)}" kept"</span></div> }
-            })}
-        }
-        .into_any()
+        view! { {keyed(first, |t: &DeadLetterTopic| format!("{}/{}", t.cluster, t.topic), letter)}{rest} }.into_any()
     }
 }
 
 /// Who moves messages and sends no spans.
 fn silent_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
     let rows = Memo::new(move |_| data.with(|t| silent(t)));
+    let few =
+        Signal::derive(move || rows.with(|r| r.iter().take(FEW).cloned().collect::<Vec<_>>()));
+    let rest = Memo::new(move |_| rows.with(Vec::len).saturating_sub(FEW));
+    let none = Memo::new(move |_| rows.with(Vec::is_empty));
     move || {
-        let all = rows.get();
-        if all.is_empty() {
+        if none.get() {
             return view! {
                 <Blank icon=Icon::Done title="Everybody seen sends spans">
                     <p class="fs12 t2">"Each producer and each group of this range is known from spans."</p>
@@ -289,25 +330,36 @@ fn silent_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
             }
             .into_any();
         }
-        let rest = all.len().saturating_sub(FEW);
         view! {
-            {all.into_iter().take(FEW).map(|(id, name, what, speed)| view! {
-                <div class="li">
-                    <span class="ell">{entity(Kind::Unknown, &name, map_href(query, &id))}" "<span class="t3">{what}</span></span>
-                    <span class="t2">{speed.map(rate)}</span>
-                    <a href=query.link("/first-run", &[])>"Instrument"</a>
+            {keyed(few, |s: &Silent| s.id.clone(), move |s| view! {
+                <div class="li tall">
+                    <span class="ell">
+                        <a class="ent" href=move || s.with(|s| map_href(query, &s.id))>{Icon::Uninstrumented.draw("c-ext")}{move || s.with(|s| s.name.clone())}</a>
+                        <span class="sub t3 fs11">{move || s.with(|s| s.what.clone())}</span>
+                    </span>
+                    <span class="t2">{move || s.with(|s| s.rate.map(rate))}</span>
+                    <a href=move || query.link("/first-run", &[])>"Instrument"</a>
                 </div>
-            }).collect_view()}
-            {(rest > 0).then(|| view! {
-                <div class="li"><span class="t2">{format!("{rest} more")}</span><a href=query.link("/map", &[("view", "table"), ("list", "nodes"), ("sort", "spans")])>"Show all"</a></div>
+            })}
+            {move || (rest.get() > 0).then(|| view! {
+                <div class="li"><span class="t2">{rest}" more"</span><a href=query.link("/map", &[("view", "table"), ("list", "nodes"), ("sort", "spans")])>"Show all"</a></div>
             })}
         }
         .into_any()
     }
 }
 
-/// Returns who sends no spans, fastest first: node, name, what is known, rate.
-fn silent(t: &Topology) -> Vec<(String, String, String, Option<f64>)> {
+/// Somebody who sends no spans.
+#[derive(Clone, PartialEq)]
+struct Silent {
+    id: String,
+    name: String,
+    what: String,
+    rate: Option<f64>,
+}
+
+/// Returns who sends no spans, fastest first.
+fn silent(t: &Topology) -> Vec<Silent> {
     let topic = |n: &Node, into: bool| {
         let ids: Vec<&str> = t
             .edges
@@ -332,22 +384,26 @@ fn silent(t: &Topology) -> Vec<(String, String, String, Option<f64>)> {
         .iter()
         .filter(|n| !n.instrumented)
         .filter_map(|n| match n.kind {
-            NodeKind::Group => Some((
-                n.id.clone(),
-                n.name.clone(),
-                format!("commits on {}, sends no spans", topic(n, true)),
-                n.rate,
-            )),
-            NodeKind::Unknown if n.id.starts_with("unknown:producer/") => Some((
-                n.id.clone(),
-                "unknown producer".to_owned(),
-                format!("{} grows, no producer spans", topic(n, false)),
-                n.rate,
-            )),
+            NodeKind::Group => Some(Silent {
+                id: n.id.clone(),
+                name: n.name.clone(),
+                what: format!("commits on {}, sends no spans", topic(n, true)),
+                rate: n.rate,
+            }),
+            NodeKind::Unknown if n.id.starts_with("unknown:producer/") => Some(Silent {
+                id: n.id.clone(),
+                name: "unknown producer".to_owned(),
+                what: format!("{} grows, no producer spans", topic(n, false)),
+                rate: n.rate,
+            }),
             _ => None,
         })
         .collect();
-    all.sort_by(|a, b| b.3.unwrap_or_default().total_cmp(&a.3.unwrap_or_default()));
+    all.sort_by(|a, b| {
+        b.rate
+            .unwrap_or_default()
+            .total_cmp(&a.rate.unwrap_or_default())
+    });
     all
 }
 
@@ -368,9 +424,29 @@ fn hops_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
                 .collect::<Vec<_>>()
         })
     });
+    let none = Memo::new(move |_| rows.with(Vec::is_empty));
+    let hop = move |hop: Memo<(Edge, Node, Node)>| {
+        let part = move |of: fn(&Edge) -> Option<u64>, why: &'static str| {
+            move || hop.with(|(edge, ..)| known(of(edge).map(duration_ns), why))
+        };
+        view! {
+            <tr>
+                <td><a class="hoplink" href=move || hop.with(|(e, ..)| query.link("/map", &[("sel", &format!("edge:{}", e.id))]))>
+                    {move || hop.with(|(_, from, to)| view! {
+                        {entity_plain(Kind::Topic, &from.name)}<span class="t3">" to "</span>{entity_plain(Kind::Group, &to.name)}
+                    })}
+                </a></td>
+                <td class=move || hop.with(|(_, _, to)| match to.level {
+                    Level::Critical => "r c-crit semi",
+                    Level::Warning => "r c-warn semi",
+                    _ => "r",
+                })>{part(|e| e.latency.in_broker.map(|p| p.p95_ns), "Not measured")}</td>
+                <td class="r">{part(|e| e.latency.process.map(|p| p.p95_ns), "No span covers the handler's work")}</td>
+            </tr>
+        }
+    };
     move || {
-        let all = rows.get();
-        if all.is_empty() {
+        if none.get() {
             return view! {
                 <Blank icon=Icon::Clock title="No hop was measured">
                     <p class="fs12 t2">"The time in the broker needs spans of both sides, in the last 5\u{a0}m."</p>
@@ -381,23 +457,7 @@ fn hops_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
         view! {
             <table class="tbl" aria-label="Slowest hops">
                 <thead><tr><th scope="col">"Hop"</th><th class="r" scope="col">"In broker"</th><th class="r" scope="col">"Process"</th></tr></thead>
-                <tbody>
-                    {all.into_iter().map(|(edge, from, to)| {
-                        let hot = match to.level {
-                            Level::Critical => "r c-crit semi",
-                            Level::Warning => "r c-warn semi",
-                            _ => "r",
-                        };
-                        let href = query.link("/map", &[("sel", &format!("edge:{}", edge.id))]);
-                        view! {
-                            <tr>
-                                <td><a class="hoplink" href=href>{entity_plain(Kind::Topic, &from.name)}<span class="t3">" to "</span>{entity_plain(Kind::Group, &to.name)}</a></td>
-                                <td class=hot>{known(edge.latency.in_broker.map(|p| duration_ns(p.p95_ns)), "Not measured")}</td>
-                                <td class="r">{known(edge.latency.process.map(|p| duration_ns(p.p95_ns)), "No span covers the handler's work")}</td>
-                            </tr>
-                        }
-                    }).collect_view()}
-                </tbody>
+                <tbody>{keyed(rows, |r: &(Edge, Node, Node)| r.0.id.clone(), hop)}</tbody>
             </table>
         }
         .into_any()
@@ -449,8 +509,8 @@ fn Collector(brokers: crate::api::Fetched<Brokers>) -> impl IntoView {
                     <dd>{move || s.with(|s| {
                         let (rejected, refused) = (s.ingest.rejected.values().sum::<u64>(), s.ingest.refused_retryable);
                         view! {
-                            <span class:c-warn=move || (rejected > 0)>{count_full(rejected)}</span>", "
-                            <span class:c-warn=move || (refused > 0)>{count_full(refused)}</span>
+                            <span class:c-warn=move || rejected != 0>{count_full(rejected)}</span>", "
+                            <span class:c-warn=move || refused != 0>{count_full(refused)}</span>
                         }
                     })}</dd>
                     <dt>"Brokers"</dt>

@@ -58,14 +58,26 @@ struct Source {
     stream: EventSource,
     _open: Closure<dyn FnMut()>,
     _error: Closure<dyn FnMut()>,
-    _message: Closure<dyn FnMut(MessageEvent)>,
+    message: Closure<dyn FnMut(MessageEvent)>,
+    resync: Closure<dyn FnMut()>,
 }
+
+/// The stream's events: something changed; the stream was too slow and everything may have changed.
+const CHANGE: &str = "change";
+const RESYNC: &str = "resync";
 
 impl Drop for Source {
     fn drop(&mut self) {
         self.stream.set_onopen(None);
         self.stream.set_onerror(None);
-        self.stream.set_onmessage(None);
+        let message = self.message.as_ref().unchecked_ref();
+        let resync = self.resync.as_ref().unchecked_ref();
+        let _ = self
+            .stream
+            .remove_event_listener_with_callback(CHANGE, message);
+        let _ = self
+            .stream
+            .remove_event_listener_with_callback(RESYNC, resync);
         self.stream.close();
     }
 }
@@ -192,12 +204,15 @@ impl Live {
         });
         stream.set_onopen(Some(open.as_ref().unchecked_ref()));
         stream.set_onerror(Some(error.as_ref().unchecked_ref()));
-        stream.set_onmessage(Some(message.as_ref().unchecked_ref()));
+        let resync = Closure::<dyn FnMut()>::new(move || self.generation.update(|n| *n += 1));
+        let _ = stream.add_event_listener_with_callback(CHANGE, message.as_ref().unchecked_ref());
+        let _ = stream.add_event_listener_with_callback(RESYNC, resync.as_ref().unchecked_ref());
         let source = Source {
             stream,
             _open: open,
             _error: error,
-            _message: message,
+            message,
+            resync,
         };
         self.source.set_value(Some(source));
     }

@@ -13,12 +13,15 @@ const COMMON: [&str; 6] = ["env", "cluster", "from", "to", "live", "tz"];
 /// The range when the address names none.
 pub(crate) const DEFAULT_FROM: &str = "now-1h";
 
+/// Goes to an address; `true` replaces the history entry.
+type Navigate = Box<dyn Fn(&str, bool)>;
+
 /// The address of the page and the ways to change it.
 #[derive(Clone, Copy)]
 pub(crate) struct Query {
     path: Memo<String>,
     search: Memo<String>,
-    navigate: StoredValue<Box<dyn Fn(&str, bool)>, LocalStorage>,
+    navigate: StoredValue<Navigate, LocalStorage>,
 }
 
 impl Query {

@@ -99,12 +99,3 @@ fn mark(name: &str, value: &str) {
         };
     }
 }
-
-/// Whether the person asked the system for less motion.
-pub(crate) fn reduced_motion() -> bool {
-    window()
-        .match_media("(prefers-reduced-motion: reduce)")
-        .ok()
-        .flatten()
-        .is_some_and(|query| query.matches())
-}

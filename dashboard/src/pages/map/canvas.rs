@@ -8,7 +8,7 @@ use leptos::html::Div;
 use leptos::prelude::*;
 
 use super::draw::{Pointers, edge_view, flow_view, node_view};
-use super::legend::Legend;
+use super::legend::{EXTENT, Legend};
 use super::model::Scene;
 use crate::components::icons::Icon;
 use crate::graph::edges::is_curve;
@@ -67,6 +67,29 @@ pub(super) fn Canvas(
         own.get()
             .or_else(|| fitted.get().map(|(_, view)| view))
             .unwrap_or_default()
+    });
+    let covered = Memo::new(move |_| {
+        let Some((_, view)) = fitted.get() else {
+            return false;
+        };
+        let corner = Rect {
+            x: 0.0,
+            y: size.get().1 - EXTENT.1,
+            w: EXTENT.0,
+            h: EXTENT.1,
+        };
+        scene.with(|s| {
+            s.nodes.values().any(|n| {
+                let r = n.rect;
+                let on_screen = Rect {
+                    x: view.x + r.x * view.k,
+                    y: view.y + r.y * view.k,
+                    w: r.w * view.k,
+                    h: r.h * view.k,
+                };
+                on_screen.overlaps(&corner)
+            })
+        })
     });
     // The first fit is where the map is, not a move.
     let shown = RwSignal::new(false);
@@ -315,7 +338,7 @@ pub(super) fn Canvas(
                     <g aria-hidden="true">{move || labels.get().into_iter().map(|label| label_view(label, at)).collect_view()}</g>
                 </g>
             </svg>
-            <Legend/>
+            <Legend covers=covered/>
             <div class="hud zoom">
                 <button class="btn ghost s icon" aria-label="Zoom out (-)" title="Zoom out (-)" on:click=move |_| zoom(1.0 / ZOOM_STEP)>{Icon::Minus.draw("")}</button>
                 <span class="fs11 t2 num zoomed" data-testid="zoom">{move || format!("{:.0}%", view.get().k * 100.0)}</span>

@@ -6,6 +6,7 @@ use highwater_shared::Level;
 use highwater_shared::lag::State;
 use highwater_shared::topology::NodeKind;
 use leptos::prelude::*;
+use leptos::wasm_bindgen::JsCast;
 
 use super::model::{Line, Placed, Scene, is_silent, kind_word, node_name};
 use crate::components::icons::Icon;
@@ -161,11 +162,11 @@ pub(super) fn node_view(id: String, at: Pointers) -> impl IntoView {
     // The keyboard stands here: the browser's focus follows.
     Effect::new(move |was: Option<bool>| {
         let now = active.with(is);
-        if now && was == Some(false) {
-            if let Some(node) = node.get() {
-                let _ = leptos::wasm_bindgen::JsCast::unchecked_ref::<web_sys::SvgElement>(&*node)
-                    .focus();
-            }
+        if now
+            && was == Some(false)
+            && let Some(node) = node.get()
+        {
+            let _ = node.unchecked_ref::<web_sys::SvgElement>().focus();
         }
         now
     });
@@ -245,39 +246,48 @@ pub(super) fn edge_view(id: String, at: Pointers) -> impl IntoView {
     }
 }
 
+/// What the particles of an edge are drawn from.
+#[derive(Clone, PartialEq)]
+struct Particles {
+    path: String,
+    gap: f64,
+    thick: bool,
+    hot: bool,
+    from: String,
+    to: String,
+}
+
 /// Draws the particles of an edge.
 pub(super) fn flow_view(id: String, at: Pointers) -> impl IntoView {
-    let mine = id;
-    let line = Memo::new(move |_| {
+    let particles = Memo::new(move |_| {
         at.scene.with(|s| {
-            s.edges.get(&mine).map(|l| {
-                (
-                    path(&l.points),
-                    particle_gap(l.edge.rate.unwrap_or_default()),
-                    l.edge.rate >= Some(800.0),
-                    l.tone.alerts(),
-                    (l.edge.from.clone(), l.edge.to.clone()),
-                )
+            s.edges.get(&id).map(|l| Particles {
+                path: path(&l.points),
+                gap: particle_gap(l.edge.rate.unwrap_or_default()),
+                thick: l.edge.rate >= Some(800.0),
+                hot: l.tone.alerts(),
+                from: l.edge.from.clone(),
+                to: l.edge.to.clone(),
             })
         })
     });
     let dim = Memo::new(move |_| {
         at.related.with(|r| {
             r.as_ref().is_some_and(|r| {
-                line.with(|l| {
-                    l.as_ref()
-                        .is_some_and(|l| !r.contains(&l.4.0) || !r.contains(&l.4.1))
+                particles.with(|p| {
+                    p.as_ref()
+                        .is_some_and(|p| !r.contains(&p.from) || !r.contains(&p.to))
                 })
             })
         })
     });
-    let part = move |of: fn(&(String, f64, bool, bool, (String, String))) -> String| {
-        Memo::new(move |_| line.with(|l| l.as_ref().map(of)))
+    let part = move |of: fn(&Particles) -> String| {
+        Memo::new(move |_| particles.with(|p| p.as_ref().map(of)))
     };
     view! {
-        <path class="flow" class:hot=move || line.with(|l| l.as_ref().is_some_and(|l| l.3)) class:dim=dim
-            d=part(|l| l.0.clone())
-            stroke-width=part(|l| if l.2 { "2" } else { "1.6" }.to_owned())
-            stroke-dasharray=part(|l| format!("0 {:.2}", l.1))></path>
+        <path class="flow" class:hot=move || particles.with(|p| p.as_ref().is_some_and(|p| p.hot)) class:dim=dim
+            d=part(|p| p.path.clone())
+            stroke-width=part(|p| if p.thick { "2" } else { "1.6" }.to_owned())
+            stroke-dasharray=part(|p| format!("0 {:.2}", p.gap))></path>
     }
 }

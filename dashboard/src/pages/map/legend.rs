@@ -5,20 +5,21 @@ use leptos::prelude::*;
 use crate::components::icons::Icon;
 use crate::state::settings;
 
-/// The legend; folded or not is remembered.
+/// Width and height of the open legend with its margin, in the bottom left corner.
+pub(super) const EXTENT: (f64, f64) = (312.0, 156.0);
+
+/// The legend. Whether it is folded is the person's choice, and remembered; without one it folds where it would cover nodes.
 #[component]
-pub(super) fn Legend() -> impl IntoView {
-    let open = RwSignal::new(settings::read("legend").as_deref() != Some("folded"));
+pub(super) fn Legend(
+    /// Nodes of the fitted map stand under it.
+    covers: Memo<bool>,
+) -> impl IntoView {
+    let choice = RwSignal::new(settings::read("legend").map(|c| c != "folded"));
+    let open = Memo::new(move |_| choice.get().unwrap_or(!covers.get()));
     let toggle = move |_| {
-        open.update(|o| *o = !*o);
-        settings::keep(
-            "legend",
-            if open.get_untracked() {
-                "open"
-            } else {
-                "folded"
-            },
-        );
+        let next = !open.get_untracked();
+        choice.set(Some(next));
+        settings::keep("legend", if next { "open" } else { "folded" });
     };
     view! {
         <div class="hud maplegend" class:folded=move || !open.get() role="group" aria-label="Legend">

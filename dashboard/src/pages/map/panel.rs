@@ -14,6 +14,7 @@ use super::model::{edge_word, failed, kind_mark, kind_word, node_name, node_sent
 use crate::api::fetch;
 use crate::components::chart::width_of;
 use crate::components::icons::Icon;
+use crate::components::keyed::keyed;
 use crate::components::loading::loaded;
 use crate::components::marks::{
     Kind, dead_letters_href, emphasised, entity_plain, group_href, known, level_icon, state_class,
@@ -154,12 +155,12 @@ fn NodePanel(
     };
     let (into, out) = (edges(false), edges(true));
     let list = move |heading: &'static str, all: Memo<Vec<(Edge, Option<Node>)>>| {
+        let some = Memo::new(move |_| all.with(|a| !a.is_empty()));
         move || {
-            let rows = all.get();
-            (!rows.is_empty()).then(|| view! {
+            some.get().then(|| view! {
                 <section>
                     <h3 class="h3">{heading}<span class="t3">"last 5\u{a0}m"</span></h3>
-                    {rows.into_iter().map(|(edge, other)| edge_line(edge, other, select)).collect_view()}
+                    {keyed(all, |e: &(Edge, Option<Node>)| e.0.id.clone(), move |e| edge_line(e, select))}
                 </section>
             })
         }
@@ -217,22 +218,25 @@ fn NodePanel(
 }
 
 /// A line of a node's panel: an edge, its other end, its rate and p95.
-fn edge_line(edge: Edge, other: Option<Node>, select: Callback<String>) -> impl IntoView {
-    let (mark, name) = other.as_ref().map_or_else(
-        || (Kind::Unknown, edge.to.clone()),
-        |n| (kind_mark(n), node_name(n)),
-    );
-    let p95 = edge
-        .latency
-        .in_broker
-        .or(edge.latency.produce)
-        .or(edge.latency.process);
-    let id = format!("edge:{}", edge.id);
+fn edge_line(line: Memo<(Edge, Option<Node>)>, select: Callback<String>) -> impl IntoView {
+    let name = move || {
+        line.with(|(edge, other)| match other {
+            Some(n) => entity_plain(kind_mark(n), &node_name(n)),
+            None => entity_plain(Kind::Unknown, &edge.to),
+        })
+    };
+    let p95 = move || {
+        line.with(|(edge, _)| {
+            let l = &edge.latency;
+            let p = l.in_broker.or(l.produce).or(l.process)?;
+            Some(format!("p95 {}", duration_ns(p.p95_ns)))
+        })
+    };
     view! {
-        <button class="ex edge" on:click=move |_| select.run(id.clone())>
-            <span class="ell">{entity_plain(mark, &name)}</span>
-            <span>{edge.rate.map(rate)}</span>
-            <span class="t3">{p95.map(|p| format!("p95 {}", duration_ns(p.p95_ns)))}</span>
+        <button class="ex edge" on:click=move |_| select.run(line.with_untracked(|(edge, _)| format!("edge:{}", edge.id)))>
+            <span class="ell">{name}</span>
+            <span>{move || line.with(|(edge, _)| edge.rate.map(rate))}</span>
+            <span class="t3">{p95}</span>
             {Icon::ChevronRight.draw("")}
         </button>
     }

@@ -8,6 +8,7 @@ use leptos::prelude::*;
 
 use super::attention::{board_figure, board_line};
 use crate::components::gauge::level_class;
+use crate::components::keyed::keyed;
 use crate::components::marks::{group_href, state_class, state_icon, state_word};
 use crate::format::{gauge_level, plural, time_lag};
 use crate::state::query::Query;
@@ -105,27 +106,31 @@ pub(super) fn state_counts(groups: Signal<Arc<Groups>>) -> impl IntoView {
 /// The board.
 pub(super) fn board(groups: Signal<Arc<Groups>>, query: Query) -> impl IntoView {
     let parts = Memo::new(move |_| groups.with(|g| split(&g.groups)));
-    let big = move |g: GroupSummary| {
-        let (class, height) = tube(&g);
-        let icon = state_icon(g.state).draw(&format!("i-xs {}", state_class(g.state, g.level)));
-        let figure = board_figure(&g);
-        let line = board_line(&g);
-        let (cluster, group) = (g.cluster.clone(), g.group.clone());
+    let named = Signal::derive(move || parts.with(|(named, ..)| named.clone()));
+    let big = move |g: Memo<GroupSummary>| {
+        let inside = move || {
+            g.with(|g| {
+                let (class, height) = tube(g);
+                let icon = state_icon(g.state).draw(&format!("i-xs {}", state_class(g.state, g.level)));
+                let figure = if height.is_some() { "num semi" } else { "unknown semi" };
+                view! {
+                    <span class=format!("tube {class}")>{height.map(|h| view! { <i style:height=format!("{h:.0}%")></i> })}</span>
+                    <span class="txt">
+                        <span class="row bigf">{icon}<span class=figure>{board_figure(g)}</span></span>
+                        <span class="nm">{g.group.clone()}</span>
+                        <span class="vl">{board_line(g)}</span>
+                    </span>
+                }
+            })
+        };
         view! {
-            <a class="big" href=move || group_href(query, &cluster, &group) title=g.reason.clone()>
-                <span class=format!("tube {class}")>{height.map(|h| view! { <i style:height=format!("{h:.0}%")></i> })}</span>
-                <span class="txt">
-                    <span class="row bigf">{icon}<span class=if height.is_some() { "num semi" } else { "unknown semi" }>{figure}</span></span>
-                    <span class="nm">{g.group.clone()}</span>
-                    <span class="vl">{line}</span>
-                </span>
-            </a>
+            <a class="big" href=move || g.with(|g| group_href(query, &g.cluster, &g.group)) title=move || g.with(|g| g.reason.clone())>{inside}</a>
         }
     };
     view! {
         <div class="board">
             <span class="axis top">"10×"</span><span class="axis m">"mark"</span><span class="axis zero">"0"</span><span class="markline"></span>
-            {move || parts.with(|(named, ..)| named.iter().cloned().map(big).collect_view())}
+                        {keyed(named, |g: &GroupSummary| format!("{}/{}", g.cluster, g.group), big)}
             {move || parts.with(|(_, rest, bins)| (!rest.is_empty() || !bins.is_empty()).then(|| {
                 let count: usize = rest.len() + bins.iter().sum::<usize>();
                 let most = bins.iter().copied().max().unwrap_or(1).max(1);
