@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The stores: spans in append-only blocks, aggregates and lag in `history.db`.
+//!
+//! **Owns:** files and their formats, what is durable and when, what is found by which key, the language of searches.
+//! **Refuses to know:** protocols, what a flow row or a lag means, HTTP, configuration files.
+//!
+//! # Invariants
+//! - Only this crate holds SQL.
+//! - What [`SpanWriter::write`] says is stored survives a power cut; what it says failed left nothing behind.
+//! - A span is stored as it was sent, once; what is derived from it is read again from it.
+//! - Blocks are appended and never changed; a file goes whole, when its time is over.
+//! - Block ids rise for the life of a data directory, whatever was removed or lost.
+//! - A reader never makes the writer wait, nor the writer a reader.
+//! - What is read from a file is checked: a damaged one is an error, not a panic.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails should panic"))]
+
+mod block;
+mod engine;
+pub mod error;
+pub mod history;
+mod options;
+pub mod query;
+pub mod search;
+pub mod spans;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod testing;
+
+pub use engine::{Retired, Stats, Store};
+pub use error::{Result, StoreError};
+pub use history::{EndRow, FlowCheckpoint, FlowRow, History, LagRow};
+pub use options::Options;
+pub use query::{Expr, ParseError, parse};
+pub use search::{Cursor, SearchPage, SearchQuery, TraceHit};
+pub use spans::{Found, SpanReader, SpanWriter, StoredSpan, Written};

@@ -1,0 +1,532 @@
+//! The head of a block: what a search and the index are made of, in columns.
+//!
+//! A column holds one field of every span, so that equal and near values stand together and compress; texts stand
+//! once in a table. Instants and offsets are differences to the span before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use highwater_model::raw::{SpanKind, StatusCode};
+use highwater_model::{Span, SpanId, TraceId};
+
+use super::bytes::{Corrupt, Reader, put, put_bytes, put_signed};
+use super::fingerprint::{self, Kind};
+use super::recent::{Identity, identity};
+use super::runs::Keys;
+
+const VERSION: u8 = 1;
+
+/// No text: the index of nothing.
+const NONE: u32 = u32::MAX;
+
+/// One span, as its columns tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    trace: u32,
+    pub(crate) span_id: SpanId,
+    /// Hash of the span's bytes.
+    pub(crate) hash: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) start: u64,
+    /// Nanoseconds.
+    pub(crate) duration: u64,
+    environment: u32,
+    service: u32,
+    operation: u32,
+    pub(crate) kind: SpanKind,
+    pub(crate) status: StatusCode,
+    /// The normaliser found an error.
+    pub(crate) failed: bool,
+    destination: u32,
+    group: u32,
+    pub(crate) partition: Option<i32>,
+    pub(crate) offset: Option<i64>,
+    /// Where its correlation values end in the table; they begin where the row's before end.
+    correlations_end: u32,
+    links_end: u32,
+    /// Index of its origin in the body.
+    pub(crate) origin: u32,
+    /// Where its bytes end among the body's spans.
+    body_end: u64,
+}
+
+/// The decoded head of a block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    texts: Vec<Arc<str>>,
+    traces: Vec<TraceId>,
+    rows: Vec<Row>,
+    /// Values only; the key is read from the span when it is needed.
+    correlations: Vec<u32>,
+    /// Fingerprints of the traces linked to.
+    links: Vec<fingerprint::Fingerprint>,
+    /// Fingerprints of the records named, of the whole block.
+    records: Vec<fingerprint::Fingerprint>,
+}
+
+/// One span of a head, with its texts looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowView<'a> {
+    head: &'a Head,
+    index: usize,
+    pub(crate) row: &'a Row,
+}
+
+impl<'a> RowView<'a> {
+    pub(crate) fn trace(&self) -> TraceId {
+        self.head.traces[self.row.trace as usize]
+    }
+
+    pub(crate) fn environment(&self) -> &'a str {
+        &self.head.texts[self.row.environment as usize]
+    }
+
+    pub(crate) fn service(&self) -> &'a str {
+        &self.head.texts[self.row.service as usize]
+    }
+
+    pub(crate) fn operation(&self) -> &'a str {
+        &self.head.texts[self.row.operation as usize]
+    }
+
+    pub(crate) fn destination(&self) -> Option<&'a str> {
+        self.head.text(self.row.destination)
+    }
+
+    pub(crate) fn group(&self) -> Option<&'a str> {
+        self.head.text(self.row.group)
+    }
+
+    pub(crate) fn correlations(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let head = self.head;
+        let from = self.before(|row| u64::from(row.correlations_end)) as usize;
+        head.correlations[from..self.row.correlations_end as usize]
+            .iter()
+            .map(|text| &*head.texts[*text as usize])
+    }
+
+    pub(crate) fn link_fingerprints(&self) -> &'a [fingerprint::Fingerprint] {
+        let from = self.before(|row| u64::from(row.links_end)) as usize;
+        &self.head.links[from..self.row.links_end as usize]
+    }
+
+    pub(crate) fn body(&self) -> std::ops::Range<usize> {
+        self.before(|row| row.body_end) as usize..self.row.body_end as usize
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        identity(self.trace(), self.row.span_id, self.row.hash)
+    }
+
+    fn before(&self, end: impl Fn(&Row) -> u64) -> u64 {
+        match self.index {
+            0 => 0,
+            index => end(&self.head.rows[index - 1]),
+        }
+    }
+}
+
+impl Head {
+    fn text(&self, index: u32) -> Option<&str> {
+        (index != NONE).then(|| &*self.texts[index as usize])
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = RowView<'_>> {
+        (0..self.rows.len()).map(|index| self.row(index))
+    }
+
+    pub(crate) fn row(&self, index: usize) -> RowView<'_> {
+        RowView {
+            head: self,
+            index,
+            row: &self.rows[index],
+        }
+    }
+
+    /// Bytes of all its spans, uncompressed.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.rows.last().map_or(0, |row| row.body_end)
+    }
+
+    /// What it takes in memory, about.
+    pub(crate) fn weight(&self) -> usize {
+        self.rows.len() * size_of::<Row>()
+            + self.texts.iter().map(|text| text.len() + 32).sum::<usize>()
+            + self.traces.len() * 16
+            + 4 * (self.correlations.len() + self.links.len() + self.records.len())
+    }
+
+    /// The keys that find this block: how the open segment's index is rebuilt.
+    pub(crate) fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        for trace in &self.traces {
+            keys.add(Kind::Trace, fingerprint::trace(*trace));
+        }
+        for value in &self.correlations {
+            let text = &self.texts[*value as usize];
+            keys.add(Kind::Correlation, fingerprint::correlation(text));
+        }
+        for link in &self.links {
+            keys.add(Kind::LinkTarget, *link);
+        }
+        for record in &self.records {
+            keys.add(Kind::Record, *record);
+        }
+        keys.settle();
+        keys
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 * self.rows.len() + 256);
+        out.push(VERSION);
+        put(&mut out, self.texts.len() as u64);
+        for text in &self.texts {
+            put_bytes(&mut out, text.as_bytes());
+        }
+        put(&mut out, self.traces.len() as u64);
+        for trace in &self.traces {
+            out.extend_from_slice(&trace.0);
+        }
+        for table in [&self.correlations, &self.links, &self.records] {
+            put(&mut out, table.len() as u64);
+            for value in table {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+        }
+        put(&mut out, self.rows.len() as u64);
+        let rows = &self.rows;
+        for row in rows {
+            out.extend_from_slice(&row.span_id.0);
+        }
+        for row in rows {
+            out.extend_from_slice(&row.hash.to_le_bytes());
+        }
+        let mut before = 0;
+        for row in rows {
+            put_signed(&mut out, row.start.wrapping_sub(before) as i64);
+            before = row.start;
+        }
+        for row in rows {
+            put(&mut out, row.duration);
+        }
+        for row in rows {
+            out.push(kind_code(row.kind));
+        }
+        for row in rows {
+            out.push(status_code(row.status) | u8::from(row.failed) << 2);
+        }
+        let columns: [fn(&Row) -> u32; 5] = [
+            |row| row.trace,
+            |row| row.environment,
+            |row| row.service,
+            |row| row.operation,
+            |row| row.origin,
+        ];
+        for column in columns {
+            rows.iter().for_each(|row| put(&mut out, column(row).into()));
+        }
+        let columns: [fn(&Row) -> u32; 2] = [|row| row.destination, |row| row.group];
+        for column in columns {
+            for row in rows {
+                put(&mut out, u64::from(column(row).wrapping_add(1)));
+            }
+        }
+        for row in rows {
+            put(&mut out, row.partition.map_or(0, |p| u64::from(p as u32) + 1));
+        }
+        let mut before = 0;
+        for row in rows {
+            match row.offset {
+                None => out.push(0),
+                Some(offset) => {
+                    out.push(1);
+                    put_signed(&mut out, offset.wrapping_sub(before));
+                    before = offset;
+                }
+            }
+        }
+        let columns: [fn(&Row) -> u64; 3] = [
+            |row| row.correlations_end.into(),
+            |row| row.links_end.into(),
+            |row| row.body_end,
+        ];
+        for column in columns {
+            let mut before = 0;
+            for row in rows {
+                put(&mut out, column(row) - before);
+                before = column(row);
+            }
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte()? != VERSION {
+            return Err(Corrupt("a block's head has an unknown version"));
+        }
+        let count = reader.count()?;
+        let texts = (0..count)
+            .map(|_| reader.text().map(Arc::from))
+            .collect::<Result<Vec<_>, _>>()?;
+        let count = reader.count()?;
+        let traces = (0..count)
+            .map(|_| reader.array().map(TraceId))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut table = || {
+            let count = reader.count()?;
+            (0..count)
+                .map(|_| reader.array().map(u32::from_le_bytes))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let (correlations, links, records) = (table()?, table()?, table()?);
+        if correlations.iter().any(|text| *text as usize >= texts.len()) {
+            return Err(Corrupt("an index points past its table"));
+        }
+        let count = reader.count()?;
+        let mut rows = Vec::with_capacity(count);
+        for _ in 0..count {
+            rows.push(Row {
+                span_id: SpanId(reader.array()?),
+                ..Row::EMPTY
+            });
+        }
+        decode_columns(
+            &mut reader,
+            &mut rows,
+            texts.len(),
+            traces.len(),
+            correlations.len(),
+            links.len(),
+        )?;
+        Ok(Self {
+            texts,
+            traces,
+            rows,
+            correlations,
+            links,
+            records,
+        })
+    }
+}
+
+impl Row {
+    const EMPTY: Self = Self {
+        trace: 0,
+        span_id: SpanId([0; 8]),
+        hash: 0,
+        start: 0,
+        duration: 0,
+        environment: 0,
+        service: 0,
+        operation: 0,
+        kind: SpanKind::Unspecified,
+        status: StatusCode::Unset,
+        failed: false,
+        destination: NONE,
+        group: NONE,
+        partition: None,
+        offset: None,
+        correlations_end: 0,
+        links_end: 0,
+        origin: 0,
+        body_end: 0,
+    };
+}
+
+fn decode_columns(
+    reader: &mut Reader<'_>,
+    rows: &mut [Row],
+    texts: usize,
+    traces: usize,
+    correlations: usize,
+    links: usize,
+) -> Result<(), Corrupt> {
+    for row in rows.iter_mut() {
+        row.hash = u64::from_le_bytes(reader.array()?);
+    }
+    let mut before = 0_u64;
+    for row in rows.iter_mut() {
+        before = before.wrapping_add(reader.signed()? as u64);
+        row.start = before;
+    }
+    for row in rows.iter_mut() {
+        row.duration = reader.number()?;
+    }
+    for row in rows.iter_mut() {
+        row.kind = kind_of(reader.byte()?)?;
+    }
+    for row in rows.iter_mut() {
+        let byte = reader.byte()?;
+        row.status = status_of(byte & 3)?;
+        row.failed = byte & 4 != 0;
+    }
+    let columns: [(fn(&mut Row) -> &mut u32, usize); 5] = [
+        (|row| &mut row.trace, traces),
+        (|row| &mut row.environment, texts),
+        (|row| &mut row.service, texts),
+        (|row| &mut row.operation, texts),
+        // The body checks it against its own table.
+        (|row| &mut row.origin, u32::MAX as usize),
+    ];
+    for (column, limit) in columns {
+        for row in rows.iter_mut() {
+            *column(row) = reader.index(limit)?;
+        }
+    }
+    let columns: [fn(&mut Row) -> &mut u32; 2] =
+        [|row| &mut row.destination, |row| &mut row.group];
+    for column in columns {
+        for row in rows.iter_mut() {
+            *column(row) = reader.index(texts + 1)?.wrapping_sub(1);
+        }
+    }
+    for row in rows.iter_mut() {
+        row.partition = match reader.index(u32::MAX as usize)? {
+            0 => None,
+            one_more => Some((one_more - 1) as i32),
+        };
+    }
+    let mut before = 0_i64;
+    for row in rows.iter_mut() {
+        if reader.byte()? != 0 {
+            before = before.wrapping_add(reader.signed()?);
+            row.offset = Some(before);
+        }
+    }
+    let columns: [(fn(&mut Row) -> &mut u32, usize); 2] = [
+        (|row| &mut row.correlations_end, correlations),
+        (|row| &mut row.links_end, links),
+    ];
+    for (column, limit) in columns {
+        let mut end = 0_u32;
+        for row in rows.iter_mut() {
+            end = end.saturating_add(reader.index(limit + 1)?);
+            if end as usize > limit {
+                return Err(Corrupt("a range ends past its table"));
+            }
+            *column(row) = end;
+        }
+    }
+    let mut end = 0_u64;
+    for row in rows.iter_mut() {
+        end = end.saturating_add(reader.number()?);
+        row.body_end = end;
+    }
+    Ok(())
+}
+
+const KINDS: [SpanKind; 6] = [
+    SpanKind::Unspecified,
+    SpanKind::Internal,
+    SpanKind::Server,
+    SpanKind::Client,
+    SpanKind::Producer,
+    SpanKind::Consumer,
+];
+const STATUSES: [StatusCode; 3] = [StatusCode::Unset, StatusCode::Ok, StatusCode::Error];
+
+fn kind_code(kind: SpanKind) -> u8 {
+    KINDS.iter().position(|other| *other == kind).unwrap_or(0) as u8
+}
+
+fn kind_of(code: u8) -> Result<SpanKind, Corrupt> {
+    let kind = KINDS.get(usize::from(code)).copied();
+    kind.ok_or(Corrupt("a span's kind is unknown"))
+}
+
+fn status_code(status: StatusCode) -> u8 {
+    let position = STATUSES.iter().position(|other| *other == status);
+    position.unwrap_or(0) as u8
+}
+
+fn status_of(code: u8) -> Result<StatusCode, Corrupt> {
+    let status = STATUSES.get(usize::from(code)).copied();
+    status.ok_or(Corrupt("a span's status is unknown"))
+}
+
+/// Collects spans into a [`Head`].
+#[derive(Debug, Default)]
+pub(crate) struct HeadBuilder {
+    head: Head,
+    text_index: HashMap<Arc<str>, u32>,
+    trace_index: HashMap<TraceId, u32>,
+    body_end: u64,
+}
+
+impl HeadBuilder {
+    /// Adds a span whose `bytes` bytes follow the last one's in the body.
+    pub(crate) fn push(&mut self, span: &Span, hash: u64, origin: u32, bytes: usize) {
+        let messaging = span.messaging.as_ref();
+        let destination = messaging.and_then(|messaging| messaging.destination.as_ref());
+        let group = messaging.and_then(|messaging| messaging.group.as_ref());
+        for correlation in &span.correlations {
+            let value = self.text(&correlation.value);
+            self.head.correlations.push(value);
+        }
+        let targets = span.links.iter().map(|link| link.trace_id);
+        self.head
+            .links
+            .extend(targets.map(fingerprint::link_target));
+        self.head.records.extend(fingerprint::records(span));
+        self.body_end += bytes as u64;
+        let row = Row {
+            trace: self.trace(span.trace_id),
+            span_id: span.span_id,
+            hash,
+            start: span.start.0,
+            duration: span.duration_ns(),
+            environment: self.text(&span.service.environment),
+            service: self.text(&span.service.name),
+            operation: self.text(&span.name),
+            kind: span.kind,
+            status: span.status,
+            failed: span.error.is_some(),
+            destination: destination.map_or(NONE, |text| self.text(text)),
+            group: group.map_or(NONE, |text| self.text(text)),
+            // The normaliser leaves negative ones out; the column could not hold them.
+            partition: messaging
+                .and_then(|messaging| messaging.partition)
+                .filter(|partition| *partition >= 0),
+            offset: messaging.and_then(|messaging| messaging.offset),
+            correlations_end: self.head.correlations.len() as u32,
+            links_end: self.head.links.len() as u32,
+            origin,
+            body_end: self.body_end,
+        };
+        self.head.rows.push(row);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.head.rows.len()
+    }
+
+    pub(crate) fn finish(mut self) -> Head {
+        self.head.records.sort_unstable();
+        self.head.records.dedup();
+        self.head
+    }
+
+    fn text(&mut self, text: &Arc<str>) -> u32 {
+        if let Some(index) = self.text_index.get(text) {
+            return *index;
+        }
+        let index = self.head.texts.len() as u32;
+        self.head.texts.push(Arc::clone(text));
+        self.text_index.insert(Arc::clone(text), index);
+        index
+    }
+
+    fn trace(&mut self, trace: TraceId) -> u32 {
+        let next = self.head.traces.len() as u32;
+        let index = *self.trace_index.entry(trace).or_insert(next);
+        if index == next {
+            self.head.traces.push(trace);
+        }
+        index
+    }
+}

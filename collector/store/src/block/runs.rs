@@ -1,0 +1,242 @@
+//! The index of the open segment, in memory, and its packed form on disk.
+
+use super::bytes::{Corrupt, Reader, put};
+use super::fingerprint::{Fingerprint, Kind};
+
+/// A fingerprint and the block that holds it, as (fingerprint << 32 | block - base): sorted by fingerprint, then block.
+pub(crate) type Entry = u64;
+
+const fn entry(fingerprint: Fingerprint, block: u32) -> Entry {
+    (fingerprint as u64) << 32 | block as u64
+}
+
+/// Sorted runs that double in length: adding costs amortised log n, finding one binary search a run.
+///
+/// One sorted vector would cost a move of everything a commit; a hash table costs five times the memory.
+#[derive(Clone, Debug, Default)]
+struct Runs(Vec<Vec<Entry>>);
+
+impl Runs {
+    fn push(&mut self, mut run: Vec<Entry>) {
+        if run.is_empty() {
+            return;
+        }
+        run.sort_unstable();
+        while self.0.last().is_some_and(|last| last.len() < 2 * run.len()) {
+            let Some(last) = self.0.pop() else { break };
+            run = merge(&last, &run);
+        }
+        self.0.push(run);
+    }
+
+    fn find(&self, fingerprint: Fingerprint, base: u64, out: &mut Vec<u64>) {
+        let low = entry(fingerprint, 0);
+        for run in &self.0 {
+            let from = run.partition_point(|entry| *entry < low);
+            let equal = run[from..]
+                .iter()
+                .take_while(|entry| (**entry >> 32) as Fingerprint == fingerprint);
+            out.extend(equal.map(|entry| base + (*entry & u64::from(u32::MAX))));
+        }
+    }
+
+    fn into_sorted(self) -> Vec<Entry> {
+        self.0
+            .into_iter()
+            .rev()
+            .reduce(|merged, run| merge(&run, &merged))
+            .unwrap_or_default()
+    }
+}
+
+fn merge(left: &[Entry], right: &[Entry]) -> Vec<Entry> {
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let (mut i, mut j) = (0, 0);
+    while let (Some(a), Some(b)) = (left.get(i), right.get(j)) {
+        if a <= b {
+            merged.push(*a);
+            i += 1;
+        } else {
+            merged.push(*b);
+            j += 1;
+        }
+    }
+    merged.extend_from_slice(&left[i..]);
+    merged.extend_from_slice(&right[j..]);
+    merged
+}
+
+/// The distinct keys of one block, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys(pub(crate) [Vec<Fingerprint>; 4]);
+
+impl Keys {
+    pub(crate) fn add(&mut self, kind: Kind, fingerprint: Fingerprint) {
+        self.0[kind as usize].push(fingerprint);
+    }
+
+    /// Sorts, and drops what is there twice.
+    pub(crate) fn settle(&mut self) {
+        for keys in &mut self.0 {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
+}
+
+/// The keys of a range of blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    /// Entries count blocks from here. A segment holds far fewer than 2^32 blocks.
+    base: u64,
+    last: u64,
+    spans: u64,
+    kinds: [Runs; 4],
+}
+
+impl Index {
+    /// An empty index; its first block will be `base` or later.
+    pub(crate) fn new(base: u64) -> Self {
+        Self {
+            base,
+            last: base,
+            spans: 0,
+            kinds: Default::default(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, block: u64, spans: u64, keys: &Keys) {
+        let relative = u32::try_from(block.saturating_sub(self.base)).unwrap_or(u32::MAX);
+        for (runs, keys) in self.kinds.iter_mut().zip(&keys.0) {
+            runs.push(keys.iter().map(|key| entry(*key, relative)).collect());
+        }
+        self.last = block;
+        self.spans += spans;
+    }
+
+    /// Appends the blocks that may hold the key.
+    pub(crate) fn find(&self, kind: Kind, fingerprint: Fingerprint, out: &mut Vec<u64>) {
+        self.kinds[kind as usize].find(fingerprint, self.base, out);
+    }
+
+    pub(crate) const fn spans(&self) -> u64 {
+        self.spans
+    }
+
+    pub(crate) const fn first_block(&self) -> u64 {
+        self.base
+    }
+
+    pub(crate) const fn last_block(&self) -> u64 {
+        self.last
+    }
+
+    /// The rows of `ix`: (kind, bucket, entries).
+    pub(crate) fn pack(&self) -> Vec<(Kind, Fingerprint, Vec<u8>)> {
+        let mut rows = Vec::new();
+        for kind in Kind::ALL {
+            let entries = self.kinds[kind as usize].clone().into_sorted();
+            let mut left = &entries[..];
+            while !left.is_empty() {
+                // A bucket is whole fingerprints only: a look-up reads one.
+                let mut cut = left.len().min(ENTRIES_PER_BUCKET);
+                let last = left[cut - 1] >> 32;
+                cut += left[cut..].partition_point(|entry| entry >> 32 == last);
+                let (bucket, rest) = left.split_at(cut);
+                let lowest = if left.len() == entries.len() {
+                    0
+                } else {
+                    (bucket[0] >> 32) as Fingerprint
+                };
+                rows.push((kind, lowest, pack_bucket(bucket)));
+                left = rest;
+            }
+        }
+        rows
+    }
+}
+
+/// A bucket of about 5 KB: a few pages, read in one go.
+const ENTRIES_PER_BUCKET: usize = 1024;
+
+fn pack_bucket(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * 5);
+    let mut before = 0;
+    for entry in entries {
+        let fingerprint = entry >> 32;
+        put(&mut out, fingerprint - before);
+        put(&mut out, entry & u64::from(u32::MAX));
+        before = fingerprint;
+    }
+    out
+}
+
+/// Appends the blocks of `fingerprint` in a packed bucket of the segment that begins at `base`.
+pub(crate) fn find_packed(
+    bucket: &[u8],
+    fingerprint: Fingerprint,
+    base: u64,
+    out: &mut Vec<u64>,
+) -> Result<(), Corrupt> {
+    let mut reader = Reader::new(bucket);
+    let mut at = 0_u64;
+    while !reader.is_empty() {
+        at = at.saturating_add(reader.number()?);
+        let block = reader.number()?;
+        if at > u64::from(fingerprint) {
+            break;
+        }
+        if at == u64::from(fingerprint) {
+            out.push(base.saturating_add(block));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::{Index, Keys, find_packed};
+    use crate::block::fingerprint::Kind;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Keys from a small range, so that they repeat and fill buckets beyond their size.
+        #[test]
+        fn packed_and_open_index_find_what_was_pushed(
+            blocks in prop::collection::vec(prop::collection::vec(0_u32..40, 0..30), 1..200),
+            base in 1_u64..1_000_000,
+        ) {
+            let mut index = Index::new(base);
+            for (i, fingerprints) in blocks.iter().enumerate() {
+                let mut keys = Keys::default();
+                for fingerprint in fingerprints {
+                    keys.add(Kind::Correlation, *fingerprint);
+                }
+                keys.settle();
+                index.push(base + i as u64, fingerprints.len() as u64, &keys);
+            }
+            let rows = index.pack();
+            for wanted in 0_u32..41 {
+                let expected: Vec<u64> = (0..)
+                    .zip(&blocks)
+                    .filter(|(_, block)| block.contains(&wanted))
+                    .map(|(i, _)| base + i)
+                    .collect();
+                let mut open = Vec::new();
+                index.find(Kind::Correlation, wanted, &mut open);
+                open.sort_unstable();
+                prop_assert_eq!(&open, &expected);
+                let mut packed = Vec::new();
+                if let Some((_, _, bucket)) = rows.iter().rev().find(|(_, lowest, _)| *lowest <= wanted) {
+                    find_packed(bucket, wanted, base, &mut packed).unwrap();
+                }
+                prop_assert_eq!(&packed, &expected);
+            }
+            let mut none = Vec::new();
+            index.find(Kind::Trace, 1, &mut none);
+            prop_assert!(none.is_empty());
+        }
+    }
+}

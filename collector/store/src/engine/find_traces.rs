@@ -1,0 +1,501 @@
+//! Search: traces of a range that match, the newest first, exactly, without a sort of the range.
+//!
+//! Blocks are read by their newest span, falling. A trace stands by its newest *matching* span; once that is newer
+//! than anything unread can be, its place is certain. It is then read whole, tested exactly, and given.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use highwater_model::normalise::Rules;
+use highwater_model::{TraceId, UnixNanos};
+use sqlx::Row;
+
+use super::partition::Partition;
+use super::read::{LoadedBlock, LoadedHead, by_size, off_the_runtime};
+use super::sqlite::{int, unsigned};
+use super::store::{Inner, Store};
+use crate::block::bytes::Reader;
+use crate::block::fingerprint::{self, Kind};
+use crate::error::{Result, StoreError};
+use crate::query::{Comparison, Expr, Field, SpanFacts, Test, TraceContext, Truth};
+use crate::search::{Cursor, SearchPage, SearchQuery, TraceHit};
+use crate::spans::SpanReader;
+
+/// Rows of `meta` fetched by one statement.
+const METAS_AT_ONCE: i64 = 512;
+/// Blocks looked at together: few at first, since the first page mostly needs few.
+const FIRST_STEP: usize = 4;
+const LARGEST_STEP: usize = 32;
+
+/// A row of `meta`.
+#[derive(Clone, Debug)]
+struct Meta {
+    block: u64,
+    spans: u64,
+    max_start: i64,
+    max_duration: u64,
+    has_error: bool,
+    services: Option<Vec<u8>>,
+}
+
+/// Walks a partition's blocks by their newest span, falling.
+struct Walk {
+    partition: Arc<Partition>,
+    page: VecDeque<Meta>,
+    /// Blocks from here on are not fetched yet; `None` when all are.
+    unread: Option<(i64, i64)>,
+}
+
+impl Walk {
+    /// No unread block has a span that starts after this.
+    fn bound(&self) -> Option<i64> {
+        let first = self.page.front().map(|meta| meta.max_start);
+        first.or(self.unread.map(|(max_start, _)| max_start))
+    }
+}
+
+/// What a block must have, read off the conditions that every match satisfies.
+#[derive(Default)]
+struct Hints {
+    service: Option<String>,
+    failed: bool,
+    min_duration: u64,
+    keys: Vec<(Kind, fingerprint::Fingerprint)>,
+}
+
+impl Hints {
+    fn of(filter: &Expr) -> Self {
+        let mut hints = Self::default();
+        for condition in filter.required() {
+            let only = condition.only();
+            match (&condition.field, &condition.test, only) {
+                (Field::Service, _, Some(service)) => hints.service = Some(service.to_owned()),
+                (Field::Status, _, Some("error")) => hints.failed = true,
+                (Field::Duration, Test::Order(Comparison::More | Comparison::AtLeast, least), _) => {
+                    hints.min_duration = hints.min_duration.max(*least as u64);
+                }
+                (Field::Trace, _, Some(id)) => {
+                    let trace = TraceId::from_hex(id);
+                    let key = trace.map(|trace| (Kind::Trace, fingerprint::trace(trace)));
+                    hints.keys.extend(key);
+                }
+                (Field::Correlation, _, Some(value)) => {
+                    let key = (Kind::Correlation, fingerprint::correlation(value));
+                    hints.keys.push(key);
+                }
+                _ => {}
+            }
+        }
+        hints
+    }
+
+    fn exclude(&self, meta: &Meta) -> bool {
+        (self.failed && !meta.has_error)
+            || meta.max_duration < self.min_duration
+            || self.service.as_ref().is_some_and(|service| {
+                let named = meta.services.as_ref();
+                named.is_some_and(|services| !names(services, service))
+            })
+    }
+}
+
+/// Whether a list of length-prefixed names has one; a list that cannot be read might.
+fn names(list: &[u8], wanted: &str) -> bool {
+    let mut reader = Reader::new(list);
+    let Ok(count) = reader.count() else {
+        return true;
+    };
+    (0..count).any(|_| reader.bytes().is_ok_and(|name| name == wanted.as_bytes()))
+}
+
+/// A place in the order of a search: start of the newest matching span, and trace.
+type Place = (u64, TraceId);
+
+struct Search<'a> {
+    inner: &'a Inner,
+    query: &'a SearchQuery,
+    filter: Arc<Expr>,
+    below: Option<Place>,
+    walks: Vec<Walk>,
+    hints: Hints,
+    /// Traces of which a span may match, at the newest such span.
+    candidates: BTreeSet<Place>,
+    candidate_of: HashMap<TraceId, u64>,
+    /// Traces that were read whole, at their newest matching span.
+    verified: BTreeMap<Place, TraceHit>,
+    decided: HashSet<TraceId>,
+    page: SearchPage,
+    /// Spans decoded, those of whole traces included: what the cost limit is held against.
+    cost: u64,
+}
+
+impl Store {
+    pub(super) async fn find_traces(&self, query: &SearchQuery) -> Result<SearchPage> {
+        if query.from >= query.to || query.limit == 0 {
+            return Ok(SearchPage::default());
+        }
+        let filter = query.filter.clone().unwrap_or(Expr::All(Vec::new()));
+        let mut search = Search {
+            inner: &self.inner,
+            query,
+            hints: Hints::of(&filter),
+            filter: Arc::new(filter),
+            below: query.cursor.map(|cursor| (cursor.start.0, cursor.trace)),
+            walks: Vec::new(),
+            candidates: BTreeSet::new(),
+            candidate_of: HashMap::new(),
+            verified: BTreeMap::new(),
+            decided: HashSet::new(),
+            page: SearchPage::default(),
+            cost: 0,
+        };
+        search.begin().await?;
+        search.run(self).await?;
+        Ok(search.page)
+    }
+}
+
+impl Search<'_> {
+    /// The newest start that the page may have.
+    fn newest(&self) -> u64 {
+        let last = self.query.to.0 - 1;
+        self.below.map_or(last, |(start, _)| last.min(start))
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        for partition in self.inner.partitions().iter() {
+            let facts = partition.facts();
+            let from = self.query.from.0;
+            // Saturated as `meta` is, so that what lies beyond its numbers is kept in.
+            if facts.blocks == 0
+                || int(facts.max_start) < int(from)
+                || int(facts.min_start) > int(self.query.to.0 - 1)
+            {
+                continue;
+            }
+            self.page.total += total(partition, from, self.query.to.0 - 1).await?;
+            let mut walk = Walk {
+                partition: Arc::clone(partition),
+                page: VecDeque::new(),
+                unread: Some((int(facts.max_start), i64::MAX)),
+            };
+            if !self.hints.keys.is_empty() {
+                walk.page = self.by_keys(partition).await?;
+                walk.unread = None;
+            }
+            self.walks.push(walk);
+        }
+        Ok(())
+    }
+
+    /// The blocks that have every key that a match must have, when there is one.
+    async fn by_keys(&self, partition: &Partition) -> Result<VecDeque<Meta>> {
+        let mut blocks: Option<HashSet<u64>> = None;
+        for (kind, fingerprint) in &self.hints.keys {
+            let found: HashSet<u64> = partition.find(*kind, *fingerprint).await?.into_iter().collect();
+            blocks = Some(match blocks {
+                Some(before) => &before & &found,
+                None => found,
+            });
+        }
+        let list: Vec<u64> = blocks.unwrap_or_default().into_iter().collect();
+        let rows = sqlx::query(
+            "SELECT block, spans, max_start, max_duration, has_error, services FROM meta \
+             WHERE block IN (SELECT value FROM json_each(?)) AND max_start >= ? AND min_start <= ? \
+             ORDER BY max_start DESC, block DESC",
+        )
+        .bind(format!("{list:?}"))
+        .bind(int(self.query.from.0))
+        .bind(int(self.newest()))
+        .fetch_all(&partition.readers)
+        .await;
+        metas(partition, rows)
+    }
+
+    async fn run(&mut self, store: &Store) -> Result<()> {
+        let limit = self.query.limit.min(SearchQuery::MAX_LIMIT);
+        let mut step = FIRST_STEP;
+        loop {
+            self.fill().await?;
+            let bound = self.walks.iter().filter_map(Walk::bound).max();
+            if self.give(store, bound, limit).await? {
+                return Ok(());
+            }
+            let Some(bound) = bound else {
+                return Ok(());
+            };
+            // Some progress is made in any case, lest a page's cursor lead to the same page.
+            if self.cost >= self.query.max_spans && bound < int(self.newest()) {
+                self.page.partial = true;
+                self.page.next = Some(Cursor {
+                    start: UnixNanos(unsigned(bound).saturating_add(1)),
+                    trace: TraceId::default(),
+                });
+                return Ok(());
+            }
+            self.step(step).await?;
+            step = (step * 2).min(LARGEST_STEP);
+        }
+    }
+
+    /// Makes the next block of every walk that may be next known.
+    async fn fill(&mut self) -> Result<()> {
+        let (from, newest) = (self.query.from.0, self.newest());
+        loop {
+            let best = (0..self.walks.len())
+                .filter(|i| self.walks[*i].bound().is_some())
+                .max_by_key(|i| self.walks[*i].bound());
+            let Some(best) = best else { return Ok(()) };
+            let walk = &mut self.walks[best];
+            let (true, Some((max_start, block))) = (walk.page.is_empty(), walk.unread) else {
+                return Ok(());
+            };
+            let rows = sqlx::query(
+                "SELECT block, spans, max_start, max_duration, has_error, services FROM meta \
+                 WHERE (max_start, block) < (?, ?) AND max_start >= ? AND min_start <= ? \
+                 ORDER BY max_start DESC, block DESC LIMIT ?",
+            )
+            .bind(max_start)
+            .bind(block)
+            .bind(int(from))
+            .bind(int(newest))
+            .bind(METAS_AT_ONCE)
+            .fetch_all(&walk.partition.readers)
+            .await;
+            walk.page = metas(&walk.partition, rows)?;
+            let full = walk.page.len() as i64 == METAS_AT_ONCE;
+            let last = walk.page.back().map(|meta| (meta.max_start, int(meta.block)));
+            walk.unread = last.filter(|_| full);
+        }
+    }
+
+    /// Looks at the next blocks.
+    async fn step(&mut self, blocks: usize) -> Result<()> {
+        let mut wanted: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for _ in 0..blocks {
+            let best = (0..self.walks.len())
+                .filter(|i| self.walks[*i].bound().is_some())
+                .max_by_key(|i| self.walks[*i].bound());
+            let Some(best) = best else { break };
+            // A page that ran out is filled before the next step.
+            let Some(meta) = self.walks[best].page.pop_front() else {
+                break;
+            };
+            self.page.searched += meta.spans;
+            if !self.hints.exclude(&meta) {
+                wanted.entry(best).or_default().push(meta.block);
+            }
+        }
+        for (walk, blocks) in wanted {
+            let partition = Arc::clone(&self.walks[walk].partition);
+            let heads = self.inner.heads(&partition, &blocks).await?;
+            self.cost += heads.iter().map(|head| head.head.len() as u64).sum::<u64>();
+            let range = (self.query.from.0, self.query.to.0, self.below);
+            let filter = Arc::clone(&self.filter);
+            let scanned = off_the_runtime(move || Ok(scan_heads(heads, &filter, range))).await?;
+            self.add(scanned.places);
+            for group in by_size(&scanned.undecided) {
+                let loaded = self.inner.bodies(&partition, group).await?;
+                let filter = Arc::clone(&self.filter);
+                let rules = self.inner.options.rules.clone();
+                let places =
+                    off_the_runtime(move || scan_bodies(&loaded, &filter, range, &rules)).await?;
+                self.add(places);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, places: Vec<Place>) {
+        for (start, trace) in places {
+            if self.decided.contains(&trace) {
+                continue;
+            }
+            match self.candidate_of.get(&trace) {
+                Some(before) if *before >= start => continue,
+                Some(before) => {
+                    self.candidates.remove(&(*before, trace));
+                }
+                None => {}
+            }
+            self.candidate_of.insert(trace, start);
+            self.candidates.insert((start, trace));
+        }
+    }
+
+    /// Gives the traces whose place is certain; true when the page is full.
+    async fn give(&mut self, store: &Store, bound: Option<i64>, limit: usize) -> Result<bool> {
+        let certain = |place: &Place| bound.is_none_or(|bound| int(place.0) > bound);
+        loop {
+            let more = bound.is_some() || !self.candidates.is_empty() || !self.verified.is_empty();
+            if self.page.hits.len() >= limit {
+                let last = self.page.hits.last().filter(|_| more);
+                self.page.next = last.map(|hit| Cursor {
+                    start: hit.newest,
+                    trace: hit.trace_id,
+                });
+                return Ok(true);
+            }
+            let verified = self.verified.last_key_value().map(|(place, _)| *place);
+            let candidate = self.candidates.last().copied();
+            let Some(next) = verified.max(candidate).filter(certain) else {
+                return Ok(false);
+            };
+            if verified == Some(next) {
+                let hit = self.verified.pop_last().map(|(_, hit)| hit);
+                self.page.hits.extend(hit);
+                continue;
+            }
+            self.candidates.remove(&next);
+            self.candidate_of.remove(&next.1);
+            self.decided.insert(next.1);
+            self.verify(store, next).await?;
+        }
+    }
+
+    /// Reads a trace whole and finds its true place, which is never newer than the candidate's.
+    async fn verify(&mut self, store: &Store, (start, trace): Place) -> Result<()> {
+        let found = store.trace(trace, TraceHit::MAX_SPANS).await?;
+        self.cost += found.spans.len() as u64;
+        let filter = Arc::clone(&self.filter);
+        let range = self.query.from..self.query.to;
+        let mut hit = off_the_runtime(move || {
+            let context = TraceContext::of(found.spans.iter().map(|stored| &stored.span));
+            let matched = (0..found.spans.len()).filter(|i| {
+                let stored = &found.spans[*i];
+                range.contains(&stored.span.start)
+                    && SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span)
+                        .in_trace(&context)
+                        .truth(&filter)
+                        == Truth::Yes
+            });
+            let matched: Vec<usize> = matched.collect();
+            let spans: Vec<_> = found.spans.into_iter().map(|stored| stored.span).collect();
+            let newest = matched.iter().map(|i| spans[*i].start).max();
+            Ok(TraceHit {
+                trace_id: trace,
+                newest: newest.unwrap_or_default(),
+                spans,
+                matched,
+                truncated: found.truncated,
+            })
+        })
+        .await?;
+        if hit.matched.is_empty() {
+            if !hit.truncated {
+                return Ok(());
+            }
+            // What matched may be among the spans that were not given.
+            hit.newest = UnixNanos(start);
+        }
+        let place = (hit.newest.0, trace);
+        // A trace with a matching span above the cursor was on an earlier page.
+        if self.below.is_none_or(|below| place < below) {
+            self.verified.insert(place, hit);
+        }
+        Ok(())
+    }
+}
+
+struct Scanned {
+    places: Vec<Place>,
+    /// Heads with spans that only their bodies can decide.
+    undecided: Vec<Arc<LoadedHead>>,
+}
+
+type Range = (u64, u64, Option<Place>);
+
+fn in_range(place: Place, (from, to, below): Range) -> bool {
+    (from..to).contains(&place.0) && below.is_none_or(|below| place < below)
+}
+
+/// Tests spans by their heads. "Maybe" goes on to the body when the body can tell more.
+fn scan_heads(heads: Vec<Arc<LoadedHead>>, filter: &Expr, range: Range) -> Scanned {
+    let more_in_body = filter.needs_body();
+    let mut scanned = Scanned {
+        places: Vec::new(),
+        undecided: Vec::new(),
+    };
+    for head in heads {
+        let mut undecided = false;
+        for row in head.head.rows() {
+            let place = (row.row.start, row.trace());
+            if !in_range(place, range) {
+                continue;
+            }
+            match SpanFacts::from_row(row).truth(filter) {
+                Truth::No => {}
+                Truth::Maybe if more_in_body => undecided = true,
+                Truth::Yes | Truth::Maybe => scanned.places.push(place),
+            }
+        }
+        if undecided {
+            scanned.undecided.push(head);
+        }
+    }
+    scanned
+}
+
+/// Tests the spans that their heads left open.
+fn scan_bodies(
+    loaded: &[LoadedBlock],
+    filter: &Expr,
+    range: Range,
+    rules: &Rules,
+) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for (head, body) in loaded {
+        for row in head.head.rows() {
+            let place = (row.row.start, row.trace());
+            if !in_range(place, range) || SpanFacts::from_row(row).truth(filter) != Truth::Maybe {
+                continue;
+            }
+            let block = head.block;
+            let stored = body
+                .stored(row, head.arrived, rules)
+                .map_err(|source| StoreError::Damaged { block, source })?;
+            let facts = SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span);
+            if facts.truth(filter) != Truth::No {
+                places.push(place);
+            }
+        }
+    }
+    Ok(places)
+}
+
+fn metas(
+    partition: &Partition,
+    rows: sqlx::Result<Vec<sqlx::sqlite::SqliteRow>>,
+) -> Result<VecDeque<Meta>> {
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(source) => {
+            partition.read_error("the list of blocks", source)?;
+            Vec::new()
+        }
+    };
+    let metas = rows.iter().map(|row| Meta {
+        block: unsigned(row.get(0)),
+        spans: unsigned(row.get(1)),
+        max_start: row.get(2),
+        max_duration: unsigned(row.get(3)),
+        has_error: row.get(4),
+        services: row.get(5),
+    });
+    Ok(metas.collect())
+}
+
+/// Spans of the blocks that touch a range, from an index alone.
+async fn total(partition: &Partition, from: u64, last: u64) -> Result<u64> {
+    let sum = sqlx::query_scalar::<_, i64>(
+        "SELECT coalesce(sum(spans), 0) FROM meta WHERE max_start >= ? AND min_start <= ?",
+    )
+    .bind(int(from))
+    .bind(int(last))
+    .fetch_one(&partition.readers)
+    .await;
+    match sum {
+        Ok(sum) => Ok(unsigned(sum)),
+        Err(source) => partition.read_error("the number of spans", source).map(|()| 0),
+    }
+}

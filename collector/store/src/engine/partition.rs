@@ -1,0 +1,381 @@
+//! One partition: a file, its readers, and what is known of it in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use highwater_model::UnixNanos;
+use parking_lot::RwLock;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::catalog::{Listed, partition_file};
+use super::sqlite::{self, int, unsigned};
+use crate::block::Corrupt;
+use crate::block::bytes::decompress;
+use crate::block::encode::EncodedBlock;
+use crate::block::fingerprint::{Fingerprint, Kind};
+use crate::block::head::Head;
+use crate::block::runs::{Index, find_packed};
+use crate::error::{Result, StoreError};
+
+/// Heads read at once when the open segment's index is rebuilt.
+const REBUILD_CHUNK: i64 = 256;
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) listed: Listed,
+    pub(super) file: PathBuf,
+    pub(super) readers: SqlitePool,
+    /// Its file is gone or going: an error of a reader then means "nothing there".
+    retired: AtomicBool,
+    /// A std-like lock: no await happens while it is held.
+    memory: RwLock<Memory>,
+}
+
+/// What changes with every commit.
+#[derive(Debug)]
+struct Memory {
+    open: Index,
+    /// Full, being packed; the oldest first.
+    frozen: Vec<Arc<Index>>,
+    facts: Facts,
+}
+
+/// What a partition holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Facts {
+    pub(super) spans: u64,
+    pub(super) blocks: u64,
+    /// 0 when it has none.
+    pub(super) last_block: u64,
+    pub(super) min_start: u64,
+    pub(super) max_start: u64,
+    pub(super) first_arrival: u64,
+    pub(super) last_arrival: u64,
+    /// Of blobs written since the process started, and the file's size before.
+    pub(super) bytes: u64,
+}
+
+impl Facts {
+    fn add(&mut self, block: u64, encoded: &EncodedBlock, arrived: UnixNanos) {
+        let summary = &encoded.summary;
+        if self.blocks == 0 {
+            self.min_start = summary.min_start;
+            self.first_arrival = arrived.0;
+        }
+        self.spans += summary.spans;
+        self.blocks += 1;
+        self.last_block = block;
+        self.min_start = self.min_start.min(summary.min_start);
+        self.max_start = self.max_start.max(summary.max_start);
+        self.first_arrival = self.first_arrival.min(arrived.0);
+        self.last_arrival = self.last_arrival.max(arrived.0);
+        self.bytes += (encoded.head.len() + encoded.body.len()) as u64;
+    }
+}
+
+impl Partition {
+    /// Opens a partition, or makes its file, and gives a connection that can write to it.
+    ///
+    /// Blocks after the last sealed segment are read for their keys; `each` sees their heads in order.
+    pub(super) async fn open(
+        dir: &Path,
+        listed: Listed,
+        readers: u32,
+        next_block: u64,
+        mut each: impl FnMut(&Head) + Send,
+    ) -> Result<(Arc<Self>, SqliteConnection)> {
+        let file = partition_file(dir, listed.id);
+        let mut connection = sqlite::open_writer(&file, sqlite::PARTITION).await?;
+        let facts = facts(&mut connection, &file).await?;
+        let sealed = sealed_block(&mut connection).await?;
+        let base = if facts.blocks == 0 { next_block } else { sealed + 1 };
+        let mut open = Index::new(base);
+        let mut after = sealed;
+        loop {
+            let chunk = heads_after(&mut connection, after).await?;
+            let Some((last, _)) = chunk.last() else { break };
+            after = *last;
+            let heads = tokio::task::spawn_blocking(move || decode_all(chunk))
+                .await
+                .map_err(StoreError::Background)??;
+            for (block, head) in heads {
+                open.push(block, head.len() as u64, &head.keys());
+                each(&head);
+            }
+        }
+        let partition = Arc::new(Self {
+            listed,
+            readers: sqlite::open_readers(&file, readers),
+            file,
+            retired: AtomicBool::new(false),
+            memory: RwLock::new(Memory {
+                open,
+                frozen: Vec::new(),
+                facts,
+            }),
+        });
+        Ok((partition, connection))
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        self.memory.read().facts
+    }
+
+    /// Makes committed blocks visible; true when the open segment is full.
+    pub(super) fn publish(
+        &self,
+        blocks: &[(u64, EncodedBlock)],
+        arrived: UnixNanos,
+        seal_spans: u64,
+    ) -> bool {
+        let memory = &mut *self.memory.write();
+        for (block, encoded) in blocks {
+            memory
+                .open
+                .push(*block, encoded.summary.spans, &encoded.keys);
+            memory.facts.add(*block, encoded, arrived);
+        }
+        memory.open.spans() >= seal_spans
+    }
+
+    /// Closes the open segment and begins another; true when there is something to pack.
+    pub(super) fn freeze(&self) -> bool {
+        let memory = &mut *self.memory.write();
+        if memory.open.spans() > 0 {
+            let next = Index::new(memory.open.last_block() + 1);
+            let full = std::mem::replace(&mut memory.open, next);
+            memory.frozen.push(Arc::new(full));
+        }
+        !memory.frozen.is_empty()
+    }
+
+    /// The oldest segment that waits to be packed.
+    pub(super) fn frozen(&self) -> Option<Arc<Index>> {
+        self.memory.read().frozen.first().cloned()
+    }
+
+    /// Drops a segment from memory once it is on disk.
+    pub(super) fn sealed(&self, segment: &Arc<Index>) {
+        self.memory
+            .write()
+            .frozen
+            .retain(|frozen| !Arc::ptr_eq(frozen, segment));
+    }
+
+    /// Spans whose index is in memory only.
+    pub(super) fn unsealed_spans(&self) -> u64 {
+        let memory = self.memory.read();
+        let frozen: u64 = memory.frozen.iter().map(|segment| segment.spans()).sum();
+        memory.open.spans() + frozen
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// What a failed read means: nothing, when the file went away meanwhile.
+    pub(super) fn read_error(&self, what: &'static str, source: sqlx::Error) -> Result<()> {
+        if self.retired.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(StoreError::Read { what, source })
+    }
+
+    /// The blocks that may hold a key, newest first, each once.
+    pub(super) async fn find(&self, kind: Kind, fingerprint: Fingerprint) -> Result<Vec<u64>> {
+        let mut blocks = Vec::new();
+        {
+            // Memory first: a segment leaves it only after it is on disk, so it is seen in one of the two.
+            let memory = self.memory.read();
+            memory.open.find(kind, fingerprint, &mut blocks);
+            for frozen in &memory.frozen {
+                frozen.find(kind, fingerprint, &mut blocks);
+            }
+        }
+        let rows = sqlx::query(
+            "SELECT s.first_block, ix.entries FROM segment s JOIN ix ON ix.segment = s.id AND ix.kind = ?1 \
+             AND ix.bucket = (SELECT max(bucket) FROM ix WHERE segment = s.id AND kind = ?1 AND bucket <= ?2)",
+        )
+        .bind(kind as u8)
+        .bind(fingerprint)
+        .fetch_all(&self.readers)
+        .await;
+        match rows {
+            Ok(rows) => {
+                for row in rows {
+                    let first = unsigned(row.get(0));
+                    let damaged = |source| StoreError::Damaged {
+                        block: first,
+                        source,
+                    };
+                    find_packed(row.get(1), fingerprint, first, &mut blocks).map_err(damaged)?;
+                }
+            }
+            Err(source) => self.read_error("the index", source)?,
+        }
+        blocks.sort_unstable_by(|a, b| b.cmp(a));
+        blocks.dedup();
+        Ok(blocks)
+    }
+}
+
+/// Writes a packed segment. Its number is its first block, so that writing it again after a cut changes nothing.
+pub(super) async fn write_segment(
+    connection: &mut SqliteConnection,
+    segment: &Index,
+    rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+) -> sqlx::Result<()> {
+    use sqlx::Connection;
+    let id = int(segment.first_block());
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (kind, bucket, entries) in rows {
+        sqlx::query("INSERT OR REPLACE INTO ix (segment, kind, bucket, entries) VALUES (?, ?, ?, ?)")
+            .bind(id)
+            .bind(kind as u8)
+            .bind(bucket)
+            .bind(entries)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    sqlx::query(
+        "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans) VALUES (?1, ?1, ?2, ?3)",
+    )
+    .bind(id)
+    .bind(int(segment.last_block()))
+    .bind(int(segment.spans()))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// Writes blocks in one transaction.
+pub(super) async fn write_blocks(
+    connection: &mut SqliteConnection,
+    blocks: &mut [(u64, EncodedBlock)],
+    arrived: UnixNanos,
+) -> sqlx::Result<()> {
+    use sqlx::Connection;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (block, encoded) in blocks {
+        let block = int(*block);
+        let summary = &encoded.summary;
+        sqlx::query(
+            "INSERT INTO meta (block, arrived, spans, min_start, max_start, max_duration, has_error, services) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(block)
+        .bind(int(arrived.0))
+        .bind(int(summary.spans))
+        .bind(int(summary.min_start))
+        .bind(int(summary.max_start))
+        .bind(int(summary.max_duration))
+        .bind(summary.has_error)
+        .bind(summary.services.as_deref())
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("INSERT INTO head (block, columns) VALUES (?, ?)")
+            .bind(block)
+            .bind(&encoded.head[..])
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("INSERT INTO body (block, spans) VALUES (?, ?)")
+            .bind(block)
+            .bind(&encoded.body[..])
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}
+
+/// Removes blocks after `block`: a commit whose outcome was not seen, and which nobody was told of.
+pub(super) async fn remove_after(
+    connection: &mut SqliteConnection,
+    block: u64,
+) -> sqlx::Result<()> {
+    use sqlx::Connection;
+    let last: Option<i64> = sqlx::query_scalar("SELECT max(block) FROM meta")
+        .fetch_one(&mut *connection)
+        .await?;
+    if last.is_none_or(|last| unsigned(last) <= block) {
+        return Ok(());
+    }
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for statement in [
+        "DELETE FROM meta WHERE block > ?",
+        "DELETE FROM head WHERE block > ?",
+        "DELETE FROM body WHERE block > ?",
+    ] {
+        sqlx::query(statement)
+            .bind(int(block))
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}
+
+async fn facts(connection: &mut SqliteConnection, file: &Path) -> Result<Facts> {
+    let row = sqlx::query(
+        "SELECT coalesce(sum(spans), 0), count(*), coalesce(max(block), 0), coalesce(min(min_start), 0), \
+         coalesce(max(max_start), 0), coalesce(min(arrived), 0), coalesce(max(arrived), 0) FROM meta",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(|source| StoreError::Read {
+        what: "a partition's summary",
+        source,
+    })?;
+    Ok(Facts {
+        spans: unsigned(row.get(0)),
+        blocks: unsigned(row.get(1)),
+        last_block: unsigned(row.get(2)),
+        min_start: unsigned(row.get(3)),
+        max_start: unsigned(row.get(4)),
+        first_arrival: unsigned(row.get(5)),
+        last_arrival: unsigned(row.get(6)),
+        bytes: std::fs::metadata(file).map_or(0, |metadata| metadata.len()),
+    })
+}
+
+async fn sealed_block(connection: &mut SqliteConnection) -> Result<u64> {
+    sqlx::query_scalar("SELECT coalesce(max(last_block), 0) FROM segment")
+        .fetch_one(connection)
+        .await
+        .map(unsigned)
+        .map_err(|source| StoreError::Read {
+            what: "the list of segments",
+            source,
+        })
+}
+
+async fn heads_after(
+    connection: &mut SqliteConnection,
+    block: u64,
+) -> Result<Vec<(u64, Vec<u8>)>> {
+    let rows = sqlx::query("SELECT block, columns FROM head WHERE block > ? ORDER BY block LIMIT ?")
+        .bind(int(block))
+        .bind(REBUILD_CHUNK)
+        .fetch_all(connection)
+        .await
+        .map_err(|source| StoreError::Read {
+            what: "the heads of the open segment",
+            source,
+        })?;
+    Ok(rows
+        .iter()
+        .map(|row| (unsigned(row.get(0)), row.get(1)))
+        .collect())
+}
+
+fn decode_all(chunk: Vec<(u64, Vec<u8>)>) -> Result<Vec<(u64, Head)>> {
+    chunk
+        .into_iter()
+        .map(|(block, blob)| Ok((block, decode_head(block, &blob)?)))
+        .collect()
+}
+
+pub(super) fn decode_head(block: u64, blob: &[u8]) -> Result<Head> {
+    let decode = || -> Result<Head, Corrupt> { Head::decode(&decompress(blob)?) };
+    decode().map_err(|source| StoreError::Damaged { block, source })
+}

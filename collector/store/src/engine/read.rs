@@ -1,0 +1,397 @@
+//! Finding by key, and scanning.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use highwater_model::{CommittedBlock, Span, SpanId, TraceId, UnixNanos};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::partition::{Partition, decode_head};
+use super::sqlite::{int, unsigned};
+use super::store::{Inner, Store};
+use crate::block::body::Body;
+use crate::block::bytes::decompress;
+use crate::block::fingerprint::{self, Fingerprint, Kind};
+use crate::block::head::{Head, RowView};
+use crate::block::recent::IdentitySet;
+use crate::error::{Result, StoreError};
+use crate::search::{SearchPage, SearchQuery};
+use crate::spans::{Found, SpanReader, StoredSpan};
+
+/// Heads fetched by one statement.
+const HEADS_AT_ONCE: usize = 64;
+/// Bodies fetched by one statement hold at most so many bytes, or are one.
+const BODY_BYTES_AT_ONCE: u64 = 8 << 20;
+
+/// A decoded head with what `meta` adds.
+#[derive(Debug)]
+pub(super) struct LoadedHead {
+    pub(super) block: u64,
+    pub(super) arrived: UnixNanos,
+    pub(super) head: Head,
+}
+
+/// A block's head and body.
+pub(super) type LoadedBlock = (Arc<LoadedHead>, Arc<Body>);
+
+/// What is looked for: the key in the index, and the test that leaves out what only shares its fingerprint.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Trace(TraceId),
+    Correlation(Arc<str>),
+    LinkingTo(TraceId, Option<SpanId>),
+    Record(Arc<str>, i32, i64),
+}
+
+impl Wanted {
+    fn key(&self) -> (Kind, Fingerprint) {
+        match self {
+            Self::Trace(id) => (Kind::Trace, fingerprint::trace(*id)),
+            Self::Correlation(value) => (Kind::Correlation, fingerprint::correlation(value)),
+            Self::LinkingTo(trace, _) => (Kind::LinkTarget, fingerprint::link_target(*trace)),
+            Self::Record(topic, partition, offset) => (
+                Kind::Record,
+                fingerprint::record(topic, *partition, *offset),
+            ),
+        }
+    }
+
+    /// Whether a span may be meant, by its block's head.
+    fn may_be(&self, row: RowView<'_>) -> bool {
+        match self {
+            Self::Trace(id) => row.trace() == *id,
+            Self::Correlation(value) => row.correlations().any(|other| other == &**value),
+            Self::LinkingTo(trace, _) => {
+                let target = fingerprint::link_target(*trace);
+                row.link_fingerprints().contains(&target)
+            }
+            Self::Record(topic, partition, offset) => {
+                row.destination() == Some(topic)
+                    && (!row.link_fingerprints().is_empty()
+                        || (row.row.partition, row.row.offset) == (Some(*partition), Some(*offset)))
+            }
+        }
+    }
+
+    /// Whether a span is meant.
+    fn is(&self, span: &Span) -> bool {
+        match self {
+            Self::Trace(id) => span.trace_id == *id,
+            Self::Correlation(value) => span.correlations.iter().any(|c| c.value == *value),
+            Self::LinkingTo(trace, target) => span.links.iter().any(|link| {
+                link.trace_id == *trace && target.is_none_or(|target| link.span_id == target)
+            }),
+            Self::Record(topic, partition, offset) => {
+                span.messaging.as_ref().is_some_and(|messaging| {
+                    let record = (Some(*partition), Some(*offset));
+                    messaging.destination.as_ref() == Some(topic)
+                        && ((messaging.partition, messaging.offset) == record
+                            || span
+                                .links
+                                .iter()
+                                .any(|link| (link.partition, link.offset) == record))
+                })
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Loads the heads of `blocks`, in their order; those that are gone are left out.
+    pub(super) async fn heads(
+        &self,
+        partition: &Partition,
+        blocks: &[u64],
+    ) -> Result<Vec<Arc<LoadedHead>>> {
+        let mut cached: Vec<_> = blocks.iter().map(|block| self.heads.get(*block)).collect();
+        let missing: Vec<u64> = blocks
+            .iter()
+            .zip(&cached)
+            .filter_map(|(block, head)| head.is_none().then_some(*block))
+            .collect();
+        for chunk in missing.chunks(HEADS_AT_ONCE) {
+            let sql = "SELECT h.block, m.arrived, h.columns FROM head h JOIN meta m ON m.block = h.block \
+                       WHERE h.block IN (SELECT value FROM json_each(?))";
+            let rows = fetch(partition, sql, chunk, "heads of blocks").await?;
+            let heads = off_the_runtime(move || {
+                rows.iter()
+                    .map(|row| {
+                        let block = unsigned(row.get(0));
+                        Ok(LoadedHead {
+                            block,
+                            arrived: UnixNanos(unsigned(row.get(1))),
+                            head: decode_head(block, row.get(2))?,
+                        })
+                    })
+                    .collect::<Result<Vec<_>>>()
+            })
+            .await?;
+            for head in heads {
+                let head = Arc::new(head);
+                self.heads.put(head.block, &head, head.head.weight());
+                let places = blocks.iter().zip(&mut cached);
+                for (_, place) in places.filter(|(block, _)| **block == head.block) {
+                    *place = Some(Arc::clone(&head));
+                }
+            }
+        }
+        Ok(cached.into_iter().flatten().collect())
+    }
+
+    /// Loads the bodies that belong to `heads`, in their order; those that are gone are left out.
+    pub(super) async fn bodies(
+        &self,
+        partition: &Partition,
+        heads: &[Arc<LoadedHead>],
+    ) -> Result<Vec<LoadedBlock>> {
+        let mut loaded = Vec::with_capacity(heads.len());
+        let missing: Vec<u64> = {
+            let mut missing = Vec::new();
+            for head in heads {
+                match self.bodies.get(head.block) {
+                    Some(body) => loaded.push((Arc::clone(head), body)),
+                    None => missing.push(head.block),
+                }
+            }
+            missing
+        };
+        if !missing.is_empty() {
+            let sql = "SELECT block, spans FROM body WHERE block IN (SELECT value FROM json_each(?))";
+            let rows = fetch(partition, sql, &missing, "bodies of blocks").await?;
+            let bodies = off_the_runtime(move || {
+                rows.iter()
+                    .map(|row| {
+                        let block = unsigned(row.get(0));
+                        let body = decompress(row.get(1)).and_then(Body::decode);
+                        let body = body.map_err(|source| StoreError::Damaged { block, source })?;
+                        Ok((block, body))
+                    })
+                    .collect::<Result<Vec<_>>>()
+            })
+            .await?;
+            for (block, body) in bodies {
+                let body = Arc::new(body);
+                self.bodies.put(block, &body, body.weight());
+                if let Some(head) = heads.iter().find(|head| head.block == block) {
+                    loaded.push((Arc::clone(head), body));
+                }
+            }
+            let place = |block: u64| heads.iter().position(|head| head.block == block);
+            loaded.sort_by_key(|(head, _)| place(head.block));
+        }
+        Ok(loaded)
+    }
+
+    async fn find(&self, wanted: Wanted, limit: usize) -> Result<Found> {
+        let (kind, fingerprint) = wanted.key();
+        let mut found = Finder {
+            seen: IdentitySet::default(),
+            found: Found::default(),
+            limit,
+        };
+        for partition in self.partitions().iter().rev() {
+            let blocks = partition.find(kind, fingerprint).await?;
+            for chunk in blocks.chunks(HEADS_AT_ONCE) {
+                let mut heads = self.heads(partition, chunk).await?;
+                heads.retain(|head| head.head.rows().any(|row| wanted.may_be(row)));
+                for group in by_size(&heads) {
+                    let loaded = self.bodies(partition, group).await?;
+                    let (wanted, rules) = (wanted.clone(), self.options.rules.clone());
+                    found = off_the_runtime(move || {
+                        for (head, body) in &loaded {
+                            found.add(head, body, &wanted, &rules)?;
+                        }
+                        Ok(found)
+                    })
+                    .await?;
+                }
+                if found.found.truncated {
+                    return Ok(found.finish());
+                }
+            }
+        }
+        Ok(found.finish())
+    }
+}
+
+/// Collects what is wanted out of blocks, the newest block first.
+struct Finder {
+    seen: IdentitySet,
+    found: Found,
+    limit: usize,
+}
+
+impl Finder {
+    fn add(
+        &mut self,
+        head: &LoadedHead,
+        body: &Body,
+        wanted: &Wanted,
+        rules: &highwater_model::normalise::Rules,
+    ) -> Result<()> {
+        for row in head.head.rows().filter(|row| wanted.may_be(*row)) {
+            let stored = body.stored(row, head.arrived, rules);
+            let stored = stored.map_err(|source| StoreError::Damaged {
+                block: head.block,
+                source,
+            })?;
+            if !wanted.is(&stored.span) {
+                continue;
+            }
+            // A resend that came too late to be recognised is dropped here.
+            if !self.seen.insert(row.identity()) {
+                continue;
+            }
+            if self.found.spans.len() >= self.limit {
+                self.found.truncated = true;
+                return Ok(());
+            }
+            self.found.spans.push(stored);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Found {
+        self.found
+            .spans
+            .sort_by_key(|stored: &StoredSpan| (stored.span.start, stored.span.span_id));
+        self.found
+    }
+}
+
+/// Cuts a run of heads into groups whose bodies fit in memory together.
+pub(super) fn by_size(heads: &[Arc<LoadedHead>]) -> Vec<&[Arc<LoadedHead>]> {
+    let mut groups = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (i, head) in heads.iter().enumerate() {
+        bytes += head.head.body_bytes();
+        if bytes > BODY_BYTES_AT_ONCE && i > from {
+            groups.push(&heads[from..i]);
+            (from, bytes) = (i, head.head.body_bytes());
+        }
+    }
+    if from < heads.len() {
+        groups.push(&heads[from..]);
+    }
+    groups
+}
+
+async fn fetch(
+    partition: &Partition,
+    sql: &'static str,
+    blocks: &[u64],
+    what: &'static str,
+) -> Result<Vec<SqliteRow>> {
+    // A list of numbers as JSON: one statement, prepared once, whatever their number.
+    let list = format!("{blocks:?}");
+    let rows = sqlx::query(sql)
+        .bind(list)
+        .fetch_all(&partition.readers)
+        .await;
+    match rows {
+        Ok(rows) => Ok(rows),
+        Err(source) => partition.read_error(what, source).map(|()| Vec::new()),
+    }
+}
+
+/// Runs decoding beside the runtime's threads: a slow reader never slows a writer.
+pub(super) async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(StoreError::Background)?
+}
+
+impl SpanReader for Store {
+    async fn trace(&self, id: TraceId, limit: usize) -> Result<Found> {
+        self.inner.find(Wanted::Trace(id), limit).await
+    }
+
+    async fn by_correlation(&self, value: &str, limit: usize) -> Result<Found> {
+        self.inner
+            .find(Wanted::Correlation(value.into()), limit)
+            .await
+    }
+
+    async fn linking_to(
+        &self,
+        trace: TraceId,
+        span: Option<SpanId>,
+        limit: usize,
+    ) -> Result<Found> {
+        self.inner
+            .find(Wanted::LinkingTo(trace, span), limit)
+            .await
+    }
+
+    async fn by_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        limit: usize,
+    ) -> Result<Found> {
+        let wanted = Wanted::Record(topic.into(), partition, offset);
+        self.inner.find(wanted, limit).await
+    }
+
+    async fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        self.find_traces(query).await
+    }
+
+    async fn scan_after(&self, block: u64, limit: usize) -> Result<Vec<CommittedBlock>> {
+        let inner = &self.inner;
+        let mut scanned = Vec::new();
+        for partition in inner.partitions().iter() {
+            let left = limit - scanned.len();
+            if left == 0 {
+                break;
+            }
+            if partition.facts().last_block <= block {
+                continue;
+            }
+            let blocks = sqlx::query_scalar::<_, i64>(
+                "SELECT block FROM meta WHERE block > ? AND block <= ? ORDER BY block LIMIT ?",
+            )
+            .bind(int(block))
+            .bind(int(self.last_block()))
+            .bind(int(left as u64))
+            .fetch_all(&partition.readers)
+            .await;
+            let blocks: Vec<u64> = match blocks {
+                Ok(blocks) => blocks.into_iter().map(unsigned).collect(),
+                Err(source) => {
+                    partition.read_error("the list of blocks", source)?;
+                    continue;
+                }
+            };
+            for chunk in blocks.chunks(HEADS_AT_ONCE) {
+                let heads = inner.heads(partition, chunk).await?;
+                for group in by_size(&heads) {
+                    let loaded = inner.bodies(partition, group).await?;
+                    let rules = inner.options.rules.clone();
+                    let blocks = off_the_runtime(move || {
+                        let spans = loaded.iter().map(|(head, body)| {
+                            let spans = head.head.rows().map(|row| body.span(row, &rules));
+                            let spans: std::result::Result<Arc<[Span]>, _> = spans.collect();
+                            let block = head.block;
+                            let spans =
+                                spans.map_err(|source| StoreError::Damaged { block, source })?;
+                            Ok(CommittedBlock { block, arrived: head.arrived, spans })
+                        });
+                        spans.collect::<Result<Vec<_>>>()
+                    })
+                    .await?;
+                    scanned.extend(blocks);
+                }
+            }
+        }
+        Ok(scanned)
+    }
+
+    fn last_block(&self) -> u64 {
+        self.inner.last_block.load(Ordering::Acquire)
+    }
+}

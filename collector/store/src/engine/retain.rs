@@ -1,0 +1,134 @@
+//! Retention: whole partitions go, by age and by size, without a row being touched.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_model::UnixNanos;
+
+use super::partition::Partition;
+use super::store::Store;
+use crate::error::{Result, StoreError};
+
+/// What retention removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retired {
+    /// Partitions.
+    pub partitions: usize,
+    /// Files: databases and their logs.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A reader in the midst of a file is waited for this long; then the file goes, and the reader ends on its own copy.
+const READERS_FINISH: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Removes partitions whose last arrival is older than the retention, then the oldest ones while all span files
+    /// take more than the retention's bytes; and lag history that is too old. Cheap when there is nothing to do.
+    ///
+    /// # Errors
+    /// When a file could not be removed; a later call, or the next start, goes on from there.
+    pub async fn retain(&self, now: UnixNanos) -> Result<Retired> {
+        let mut retired = Retired::default();
+        self.history().retain(now).await?;
+        loop {
+            let partitions = self.inner.partitions();
+            let Some(oldest) = partitions.first() else {
+                break;
+            };
+            let is_last = partitions.len() == 1;
+            if self.has_expired(&partitions, now) || (!is_last && self.is_too_large(&partitions)) {
+                self.remove(oldest, is_last, now, &mut retired).await?;
+            } else {
+                break;
+            }
+        }
+        if retired.partitions > 0 {
+            tracing::info!(
+                partitions = retired.partitions,
+                bytes = retired.bytes,
+                "retention removed partitions"
+            );
+        }
+        Ok(retired)
+    }
+
+    /// The spans of a partition arrived before the end of every later one: so one that a wrong clock dated into the
+    /// future still goes.
+    fn has_expired(&self, partitions: &[Arc<Partition>], now: UnixNanos) -> bool {
+        let ended = partitions.iter().map(|partition| partition.listed.closes).min();
+        let retention = self.inner.options.retention;
+        ended.is_some_and(|ended| UnixNanos(ended) + retention <= now)
+    }
+
+    fn is_too_large(&self, partitions: &[Arc<Partition>]) -> bool {
+        let files = partitions.iter().flat_map(|partition| files(&partition.file));
+        let bytes: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        bytes > self.inner.options.retention_bytes
+    }
+
+    async fn remove(
+        &self,
+        partition: &Arc<Partition>,
+        is_last: bool,
+        now: UnixNanos,
+        retired: &mut Retired,
+    ) -> Result<()> {
+        let inner = &self.inner;
+        let _not_while_sealing = inner.sealing.lock().await;
+        {
+            let mut writer = inner.writer.lock().await;
+            if is_last {
+                // A write may have begun a partition, or used this one, while this waited.
+                let partitions = inner.partitions();
+                if partitions.len() > 1 || !self.has_expired(&partitions, now) {
+                    return Ok(());
+                }
+                writer.connection = None;
+            }
+            let mut catalog = inner.catalog.lock().await;
+            let listed = partition.listed.id;
+            catalog.retire(listed, partition.facts().last_block).await?;
+            let mut partitions = inner.partitions.write();
+            let mut list = Vec::clone(&partitions);
+            list.retain(|other| !Arc::ptr_eq(other, partition));
+            *partitions = Arc::new(list);
+        }
+        partition.retire();
+        let _ = tokio::time::timeout(READERS_FINISH, partition.readers.close()).await;
+        let (files, bytes) = remove_files(&partition.file)?;
+        retired.partitions += 1;
+        retired.files += files;
+        retired.bytes += bytes;
+        let mut catalog = inner.catalog.lock().await;
+        catalog.forget(partition.listed.id).await
+    }
+}
+
+/// A database with its log and the log's index.
+fn files(file: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    })
+}
+
+/// Removes the files that are there; gives their number and bytes.
+pub(super) fn remove_files(file: &Path) -> Result<(usize, u64)> {
+    let (mut removed, mut bytes) = (0, 0);
+    for file in files(file) {
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        match std::fs::remove_file(&file) {
+            Ok(()) => {
+                removed += 1;
+                bytes += len;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::Remove { file, source }),
+        }
+    }
+    Ok((removed, bytes))
+}

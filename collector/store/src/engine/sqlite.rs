@@ -1,0 +1,124 @@
+//! How a SQLite file is opened, and brought to the present format.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use crate::error::{Result, StoreError};
+
+/// Numbered SQL; the n-th brings a file to format n.
+pub(crate) type Migrations = &'static [&'static str];
+
+pub(crate) const CATALOG: Migrations = &[include_str!(
+    "../../../../migrations/sqlite/catalog/0001_partitions.sql"
+)];
+pub(crate) const PARTITION: Migrations = &[include_str!(
+    "../../../../migrations/sqlite/partition/0001_blocks.sql"
+)];
+pub(crate) const HISTORY: Migrations = &[include_str!(
+    "../../../../migrations/sqlite/history/0001_history.sql"
+)];
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(Duration::from_secs(10))
+        .disable_statement_logging()
+}
+
+/// Opens a file to write, makes it if it is not there, and brings it to the present format.
+///
+/// FULL: a commit is on the disk when it returns. 16 KB pages: blobs are large, and a commit writes few of them.
+pub(crate) async fn open_writer(file: &Path, migrations: Migrations) -> Result<SqliteConnection> {
+    let opened = options(file)
+        .create_if_missing(true)
+        .page_size(16 * 1024)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // The log is cut back after a checkpoint, lest one large commit keep its size for ever.
+        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", "-8192")
+        .connect()
+        .await;
+    let mut connection = opened.map_err(|source| open_error(file, source))?;
+    migrate(&mut connection, file, migrations).await?;
+    Ok(connection)
+}
+
+/// A pool that can only read. It opens no connection until it is asked.
+pub(crate) fn open_readers(file: &Path, connections: u32) -> SqlitePool {
+    let options = options(file).read_only(true).pragma("cache_size", "-4096");
+    SqlitePoolOptions::new()
+        .max_connections(connections.max(1))
+        .min_connections(0)
+        .idle_timeout(Duration::from_secs(60))
+        .acquire_timeout(Duration::from_secs(30))
+        // A connection in the same process does not go stale.
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+fn open_error(file: &Path, source: sqlx::Error) -> StoreError {
+    StoreError::Open {
+        file: file.to_owned(),
+        source,
+    }
+}
+
+async fn migrate(
+    connection: &mut SqliteConnection,
+    file: &Path,
+    migrations: Migrations,
+) -> Result<()> {
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|source| open_error(file, source))?;
+    let known = migrations.len() as i64;
+    if found > known {
+        return Err(StoreError::Newer {
+            file: file.to_owned(),
+            found,
+            known,
+        });
+    }
+    let missing = (1..).zip(migrations).skip(found.max(0) as usize);
+    for (version, script) in missing {
+        apply(connection, script, version)
+            .await
+            .map_err(|source| StoreError::Migrate {
+                file: file.to_owned(),
+                version,
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+async fn apply(
+    connection: &mut SqliteConnection,
+    script: &'static str,
+    version: i64,
+) -> sqlx::Result<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    transaction.execute(script).await?;
+    // A pragma takes no parameter; the number is ours.
+    let pragma = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {version}"));
+    transaction.execute(pragma).await?;
+    transaction.commit().await
+}
+
+/// An unsigned number as SQLite can hold it. Instants beyond the year 2262 are cut; exact ones are in the blocks.
+pub(crate) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Back from [`int`].
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

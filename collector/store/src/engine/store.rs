@@ -1,0 +1,447 @@
+//! Opening, writing and sealing.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use highwater_model::{Batch, UnixNanos};
+use parking_lot::{Mutex, RwLock};
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::cache::Cache;
+use super::catalog::{Catalog, Listed};
+use super::partition::{Partition, remove_after, write_blocks, write_segment};
+use super::{retain, sqlite};
+use crate::block::body::Body;
+use crate::block::encode::{EncodedBlock, RawBlock, blocks};
+use crate::block::recent::{Identity, IdentitySet, Recent, identity};
+use crate::error::{Result, StoreError};
+use crate::history::History;
+use crate::options::Options;
+use crate::spans::{SpanWriter, Written};
+
+/// The embedded store of one data directory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    /// Oldest first; replaced whole when one is added or retired, so that a reader keeps what it began with.
+    pub(super) partitions: RwLock<Arc<Vec<Arc<Partition>>>>,
+    pub(super) catalog: AsyncMutex<Catalog>,
+    pub(super) writer: AsyncMutex<Writer>,
+    /// Held while a segment is packed and written, and while a partition is retired.
+    pub(super) sealing: AsyncMutex<()>,
+    pub(super) heads: Cache<super::read::LoadedHead>,
+    pub(super) bodies: Cache<Body>,
+    pub(super) last_block: AtomicU64,
+    history: History,
+    lock: Mutex<Option<File>>,
+}
+
+/// What only the one writer touches.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// To the newest partition; `None` after a failure and before the first write.
+    pub(super) connection: Option<SqliteConnection>,
+    next_block: u64,
+    recent: Recent,
+    /// A commit began and its end was not seen: what it may have left is removed before the next.
+    unsure: bool,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Bytes of all files, logs and history included.
+    pub bytes: u64,
+    /// Spans stored, resends that were not recognised at once included.
+    pub spans: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Partition files.
+    pub partitions: u64,
+    /// First arrival kept.
+    pub oldest: Option<UnixNanos>,
+    /// Last arrival.
+    pub newest: Option<UnixNanos>,
+    /// Spans whose index is in memory still.
+    pub unsealed_spans: u64,
+}
+
+impl Store {
+    /// Opens a data directory, or makes it, and holds it against other processes until the last clone is gone.
+    ///
+    /// Reads the heads of the open segment, about 0.2 s at its full half million spans. `now` decides what
+    /// retention removes at once.
+    ///
+    /// # Errors
+    /// The directory cannot be written, another process has it, a file is from a newer version or damaged.
+    pub async fn open(dir: &Path, options: Options, now: UnixNanos) -> Result<Self> {
+        let lock = lock(dir)?;
+        let mut catalog = Catalog::open(dir).await?;
+        let history = History::open(&dir.join("history.db"), options.history_retention).await?;
+        let (_, retired_block) = catalog.counters().await?;
+        // Also past what the flow has seen: should the disk have lost the end of a log, its ids are not used again.
+        let mut last_block = retired_block.max(history.checkpoint_block().await?);
+        let mut partitions = Vec::new();
+        let mut recent = Recent::new(options.recent_spans);
+        for listed in catalog.list().await? {
+            let file = super::catalog::partition_file(dir, listed.id);
+            if listed.retiring || !file.exists() {
+                if !listed.retiring {
+                    tracing::error!(file = %file.display(), "a span file is missing; its spans are lost");
+                }
+                retain::remove_files(&file)?;
+                catalog.forget(listed.id).await?;
+                continue;
+            }
+            let (partition, connection) =
+                Partition::open(dir, listed, options.readers, last_block + 1, |head| {
+                    head.rows().for_each(|row| recent.insert(row.identity()));
+                })
+                .await?;
+            last_block = last_block.max(partition.facts().last_block);
+            let _ = connection.close().await;
+            partitions.push(partition);
+        }
+        let store = Self {
+            inner: Arc::new(Inner {
+                dir: dir.to_owned(),
+                partitions: RwLock::new(Arc::new(partitions)),
+                catalog: AsyncMutex::new(catalog),
+                writer: AsyncMutex::new(Writer {
+                    connection: None,
+                    next_block: last_block + 1,
+                    recent,
+                    unsure: false,
+                }),
+                sealing: AsyncMutex::new(()),
+                heads: Cache::new(options.cache_bytes / 3),
+                bodies: Cache::new(options.cache_bytes - options.cache_bytes / 3),
+                last_block: AtomicU64::new(last_block),
+                history,
+                lock: Mutex::new(Some(lock)),
+                options,
+            }),
+        };
+        store.retain(now).await?;
+        store.seal_what_a_stop_left();
+        Ok(store)
+    }
+
+    /// Aggregates and lag history.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.inner.history
+    }
+
+    /// What the store holds now. Asks the file system for sizes, and nothing of the databases.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        for partition in self.inner.partitions().iter() {
+            let facts = partition.facts();
+            stats.partitions += 1;
+            if facts.blocks == 0 {
+                continue;
+            }
+            stats.spans += facts.spans;
+            stats.blocks += facts.blocks;
+            let oldest = stats.oldest.map_or(facts.first_arrival, |at| at.0.min(facts.first_arrival));
+            let newest = stats.newest.map_or(facts.last_arrival, |at| at.0.max(facts.last_arrival));
+            stats.oldest = Some(UnixNanos(oldest));
+            stats.newest = Some(UnixNanos(newest));
+            stats.unsealed_spans += partition.unsealed_spans();
+        }
+        if let Ok(entries) = std::fs::read_dir(&self.inner.dir) {
+            let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+            stats.bytes = sizes.map(|metadata| metadata.len()).sum();
+        }
+        stats
+    }
+
+    /// Waits until every full segment's index is on disk.
+    ///
+    /// # Errors
+    /// When one could not be written; it stays in memory, and is tried again with the next.
+    pub async fn settle(&self) -> Result<()> {
+        self.seal_frozen().await
+    }
+
+    /// Ends writing and reading, moves the logs into their files, and lets the directory go.
+    pub async fn close(&self) {
+        let _sealing = self.inner.sealing.lock().await;
+        let mut writer = self.inner.writer.lock().await;
+        if let Some(connection) = writer.connection.take() {
+            let _ = connection.close().await;
+        }
+        for partition in self.inner.partitions().iter() {
+            partition.readers.close().await;
+        }
+        self.inner.history.close().await;
+        self.inner.lock.lock().take();
+    }
+
+    /// Lets the newest partition grow by so many pages and no more, until its connection is made anew.
+    #[cfg(test)]
+    pub(crate) async fn allow_pages(&self, pages: i64) {
+        let mut writer = self.inner.writer.lock().await;
+        let connection = writer.connection.as_mut().unwrap();
+        let now: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", now + pages));
+        sqlx::query(limit).execute(connection).await.unwrap();
+    }
+
+    /// Older partitions take no more spans, and a full segment must not grow: both are packed now.
+    fn seal_what_a_stop_left(&self) {
+        let partitions = self.inner.partitions();
+        let mut pending = false;
+        for (i, partition) in partitions.iter().enumerate() {
+            let closed = i + 1 < partitions.len();
+            if closed || partition.unsealed_spans() >= self.inner.options.seal_spans {
+                pending |= partition.freeze();
+            }
+        }
+        if pending {
+            self.seal_in_background();
+        }
+    }
+}
+
+/// Takes the directory for this process.
+fn lock(dir: &Path) -> Result<File> {
+    let failed = |source| StoreError::Directory {
+        dir: dir.to_owned(),
+        source,
+    };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            dir: dir.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+impl SpanWriter for Store {
+    async fn write(&self, batches: &[Batch], now: UnixNanos) -> Result<Written> {
+        let inner = &self.inner;
+        let writer = &mut *inner.writer.lock().await;
+        let (mut written, fresh) = writer.recognise(batches);
+        if fresh.is_empty() {
+            written.block = inner.last_block.load(Ordering::Acquire);
+            return Ok(written);
+        }
+        let options = &inner.options;
+        let raw = blocks(batches, &written.kept, options.block_spans, options.block_bytes);
+        let encoded = compress(raw, fresh.len()).await?;
+        let partition = self.ready(writer, now).await?;
+        let first = writer.next_block;
+        let mut numbered: Vec<(u64, EncodedBlock)> = (first..).zip(encoded).collect();
+        // Numbers are spent even when the commit fails: one that was not seen to end may still have happened.
+        writer.next_block += numbered.len() as u64;
+        writer.unsure = true;
+        let Some(connection) = writer.connection.as_mut() else {
+            return Err(cannot_write(fresh.len(), sqlx::Error::PoolClosed));
+        };
+        write_blocks(connection, &mut numbered, now)
+            .await
+            .map_err(|source| cannot_write(fresh.len(), source))?;
+        writer.unsure = false;
+        written.block = writer.next_block - 1;
+        inner.last_block.store(written.block, Ordering::Release);
+        let full = partition.publish(&numbered, now, options.seal_spans);
+        fresh.into_iter().for_each(|id| writer.recent.insert(id));
+        if full && partition.freeze() {
+            self.seal_in_background();
+        }
+        Ok(written)
+    }
+}
+
+fn cannot_write(spans: usize, source: sqlx::Error) -> StoreError {
+    StoreError::WriteSpans { spans, source }
+}
+
+/// Compresses beside the runtime's threads: 20 ms for a full commit.
+async fn compress(raw: Vec<RawBlock>, spans: usize) -> Result<Vec<EncodedBlock>> {
+    let compressed = tokio::task::spawn_blocking(move || {
+        raw.into_iter()
+            .map(RawBlock::compress)
+            .collect::<std::io::Result<Vec<_>>>()
+    });
+    compressed
+        .await
+        .map_err(StoreError::Background)?
+        .map_err(|source| StoreError::Compress { spans, source })
+}
+
+impl Writer {
+    /// Tells resends from new spans. Nothing is remembered before the commit: until then a resend is welcome.
+    fn recognise(&self, batches: &[Batch]) -> (Written, Vec<Identity>) {
+        let mut written = Written::default();
+        let mut fresh = Vec::new();
+        let mut here = IdentitySet::default();
+        for batch in batches {
+            let before = fresh.len();
+            for one in &batch.spans {
+                let identity = identity(one.span.trace_id, one.span.span_id, one.hash);
+                let keep = !self.recent.contains(identity) && here.insert(identity);
+                written.kept.push(keep);
+                if keep {
+                    fresh.push(identity);
+                }
+            }
+            let stored = fresh.len() - before;
+            written.stored.push(stored);
+            written.duplicates += batch.spans.len() - stored;
+        }
+        (written, fresh)
+    }
+}
+
+impl Inner {
+    pub(super) fn partitions(&self) -> Arc<Vec<Arc<Partition>>> {
+        Arc::clone(&self.partitions.read())
+    }
+
+    /// A clock that goes back by less than a width stays in the partition: it opens no second one for the same time.
+    fn takes(&self, partition: &Partition, now: UnixNanos) -> bool {
+        let Listed { opens, closes, .. } = partition.listed;
+        now.0 < closes
+            && now.0.saturating_add(self.options.width_ns()) >= opens
+            && partition.facts().bytes < self.options.partition_bytes()
+    }
+}
+
+impl Store {
+    /// Gives the partition for an arrival at `now`, with a good connection in the writer.
+    async fn ready(&self, writer: &mut Writer, now: UnixNanos) -> Result<Arc<Partition>> {
+        let Some(partition) = self.inner.partitions().last().cloned() else {
+            writer.unsure = false;
+            return self.roll(writer, now).await;
+        };
+        if writer.unsure {
+            // Whatever state the connection is in, a new one has none.
+            writer.connection = None;
+        }
+        if writer.connection.is_none() {
+            let mut connection = sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
+            if writer.unsure {
+                remove_after(&mut connection, partition.facts().last_block)
+                    .await
+                    .map_err(|source| StoreError::Open {
+                        file: partition.file.clone(),
+                        source,
+                    })?;
+            }
+            writer.connection = Some(connection);
+            writer.unsure = false;
+        }
+        if self.inner.takes(&partition, now) {
+            Ok(partition)
+        } else {
+            self.roll(writer, now).await
+        }
+    }
+
+    /// Begins a partition. Its file is made first: a crash between leaves an empty file, used by the next attempt.
+    async fn roll(&self, writer: &mut Writer, now: UnixNanos) -> Result<Arc<Partition>> {
+        let inner = &self.inner;
+        let mut catalog = inner.catalog.lock().await;
+        let (id, _) = catalog.counters().await?;
+        let width = inner.options.width_ns();
+        let opens = now.0 / width * width;
+        let listed = Listed {
+            id,
+            opens,
+            closes: opens.saturating_add(width),
+            retiring: false,
+        };
+        let readers = inner.options.readers;
+        let (partition, connection) =
+            Partition::open(&inner.dir, listed, readers, writer.next_block, |_| {}).await?;
+        catalog.add(listed).await?;
+        let before = {
+            let mut partitions = inner.partitions.write();
+            let before = partitions.last().cloned();
+            let mut list = Vec::clone(&partitions);
+            list.push(Arc::clone(&partition));
+            *partitions = Arc::new(list);
+            before
+        };
+        if let Some(old) = writer.connection.replace(connection) {
+            // Closing moves the log into the file; nobody needs to wait for it.
+            tokio::spawn(async move { old.close().await });
+        }
+        tracing::info!(file = %partition.file.display(), "began a partition");
+        if before.is_some_and(|before| before.freeze()) {
+            self.seal_in_background();
+        }
+        Ok(partition)
+    }
+
+    fn seal_in_background(&self) {
+        let store = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.seal_frozen().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a segment's index stays in memory");
+            }
+        });
+    }
+
+    /// Packs full segments, one after the other: `segment` must never name a block before one that is not packed.
+    async fn seal_frozen(&self) -> Result<()> {
+        let inner = &self.inner;
+        let _one_at_a_time = inner.sealing.lock().await;
+        for partition in inner.partitions().iter() {
+            while let Some(segment) = partition.frozen() {
+                let packing = Arc::clone(&segment);
+                let rows = tokio::task::spawn_blocking(move || packing.pack())
+                    .await
+                    .map_err(StoreError::Background)?;
+                let writer = &mut *inner.writer.lock().await;
+                let newest = inner.partitions().last().cloned();
+                let is_newest = newest.is_some_and(|newest| Arc::ptr_eq(&newest, partition));
+                let outcome = match writer.connection.as_mut() {
+                    Some(connection) if is_newest && !writer.unsure => {
+                        let outcome = write_segment(connection, &segment, rows).await;
+                        if outcome.is_err() {
+                            writer.connection = None;
+                        }
+                        outcome
+                    }
+                    // SQLite has one writer a file: a second connection is right only because the lock is held.
+                    _ => {
+                        let mut connection =
+                            sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
+                        let outcome = write_segment(&mut connection, &segment, rows).await;
+                        let _ = connection.close().await;
+                        outcome
+                    }
+                };
+                outcome.map_err(|source| StoreError::WriteIndex { source })?;
+                partition.sealed(&segment);
+            }
+        }
+        Ok(())
+    }
+}

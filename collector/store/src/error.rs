@@ -1,0 +1,160 @@
+//! What can go wrong in the store, a variant a step.
+
+use std::path::PathBuf;
+
+pub use crate::block::Corrupt;
+
+/// The store could not do what was asked. Nothing is half done when it is returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The directory could not be made or written to.
+    #[error("cannot write to the data directory {dir}")]
+    Directory {
+        /// The data directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has the directory.
+    #[error("another highwater is using {dir}")]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// A file was written by a later version of Highwater.
+    #[error(
+        "{file} was written by a newer highwater (format {found}, this one knows {known}); start the newer version, or give another --data-dir"
+    )]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The last format known here.
+        known: i64,
+    },
+    /// There are span files, but no list of them.
+    #[error(
+        "{dir} holds span files but no catalog.db; restore catalog.db, or move the spans-*.db files away"
+    )]
+    NoCatalog {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// A database file could not be opened.
+    #[error("cannot open {file}")]
+    Open {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A migration failed.
+    #[error("cannot bring {file} to format {version}")]
+    Migrate {
+        /// The file.
+        file: PathBuf,
+        /// The format it should have got.
+        version: i64,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The list of partitions could not be read or changed.
+    #[error("cannot {step} in catalog.db")]
+    Catalog {
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Blocks could not be compressed.
+    #[error("cannot compress {spans} spans")]
+    Compress {
+        /// How many.
+        spans: usize,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Blocks could not be committed; none of them was.
+    #[error("cannot write {spans} spans")]
+    WriteSpans {
+        /// How many.
+        spans: usize,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A segment's index could not be written; it stays in memory.
+    #[error("cannot write the index of a segment")]
+    WriteIndex {
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A query on the span store failed.
+    #[error("cannot read {what}")]
+    Read {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// What is stored cannot be understood.
+    #[error("block {block} is damaged")]
+    Damaged {
+        /// The block.
+        block: u64,
+        /// How.
+        #[source]
+        source: Corrupt,
+    },
+    /// History could not be written; nothing of the call was.
+    #[error("cannot write {what} to history.db")]
+    WriteHistory {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// History could not be read.
+    #[error("cannot read {what} from history.db")]
+    ReadHistory {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row of history cannot be understood.
+    #[error("a row of {what} in history.db is damaged")]
+    DamagedHistory {
+        /// What.
+        what: &'static str,
+        /// How.
+        #[source]
+        source: Corrupt,
+    },
+    /// A retired file could not be removed.
+    #[error("cannot remove {file}")]
+    Remove {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime is shutting down, or a decoder panicked.
+    #[error("work in the background was cut off")]
+    Background(#[source] tokio::task::JoinError),
+}
+
+/// What the store answers.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
