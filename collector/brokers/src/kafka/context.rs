@@ -41,6 +41,14 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Some failures of a handshake are only logged: a plain connection to a TLS port, for one.
+        if facility == "FAIL" {
+            let mut heard = self.heard.lock();
+            if heard.last.is_none() {
+                let code = RDKafkaErrorCode::BrokerTransportFailure;
+                heard.last = Some((code, message.to_owned()));
+            }
+        }
         // The library repeats itself while a broker is away; the poller says it once, as a state.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -13,7 +13,7 @@ pub(crate) fn unreachable(
             "cannot read {bootstrap}: {call}; is the broker overloaded, or a firewall in between?"
         );
     };
-    let detail = detail(text);
+    let (detail, state) = detail(text);
     match code {
         RDKafkaErrorCode::Resolve => {
             format!("cannot resolve {bootstrap}: {detail}; check the host name")
@@ -21,10 +21,15 @@ pub(crate) fn unreachable(
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => format!(
             "{bootstrap} refused the login: {detail}; check the sasl.* properties of this cluster"
         ),
-        RDKafkaErrorCode::SSL => format!(
-            "no TLS session with {bootstrap}: {detail}; check security.protocol and the ssl.* properties of this cluster"
-        ),
-        _ if detail.contains("APIVERSION_QUERY") || detail.contains("AUTH_") => format!(
+        _ if *code == RDKafkaErrorCode::SSL
+            || detail.contains("SSL")
+            || state == "SSL_HANDSHAKE" =>
+        {
+            format!(
+                "no TLS session with {bootstrap}: {detail}; check security.protocol and the ssl.* properties of this cluster"
+            )
+        }
+        _ if state.starts_with("APIVERSION") || state.starts_with("AUTH_") => format!(
             "{bootstrap} closed the connection: {detail}; does this port expect TLS or SASL? Check security.protocol"
         ),
         _ if detail.to_ascii_lowercase().contains("refused") => format!(
@@ -49,10 +54,10 @@ pub(crate) fn refused_setting(error: &KafkaError) -> String {
     }
 }
 
-/// The part of librdkafka's text that says what happened:
+/// The part of librdkafka's text that says what happened, and the state of the connection it happened in:
 /// `127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT)`
-/// is `Connection refused`.
-fn detail(text: &str) -> &str {
+/// is `Connection refused` and `CONNECT`.
+fn detail(text: &str) -> (&str, &str) {
     let after_thread = match text.split_once("]: ") {
         Some((thread, rest)) if thread.starts_with("[thrd:") => rest,
         _ => text,
@@ -65,10 +70,13 @@ fn detail(text: &str) -> &str {
         Some((connect, rest)) if connect.starts_with("Connect to ") => rest,
         _ => after_broker,
     };
-    // Where it failed in the handshake tells a wrong protocol; how long it took does not matter.
-    match after_connect.split_once(" (after ") {
-        Some((what, rest)) if rest.contains("state CONNECT)") => what,
-        _ => after_connect,
+    match after_connect.rsplit_once(" (after ") {
+        Some((what, rest)) => {
+            let state = rest.split_once("in state ").map_or("", |(_, state)| state);
+            let end = state.find([',', ')']).unwrap_or(state.len());
+            (what, &state[..end])
+        }
+        None => (after_connect, ""),
     }
 }
 
@@ -98,6 +106,20 @@ mod tests {
         );
         let said = unreachable("127.0.0.1:9093", Some(&heard), "");
         assert!(said.contains("security.protocol"), "{said}");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_points_at_the_ssl_properties() {
+        let heard = (
+            Code::BrokerTransportFailure,
+            "ssl://127.0.0.1:9094/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 19ms in state SSL_HANDSHAKE)".to_owned(),
+        );
+        let said = unreachable("127.0.0.1:9094", Some(&heard), "");
+        assert!(
+            said.starts_with("no TLS session with 127.0.0.1:9094"),
+            "{said}"
+        );
+        assert!(said.contains("certificate verify failed; check"), "{said}");
     }
 
     #[test]

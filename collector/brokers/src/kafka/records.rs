@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::config::KafkaConfig;
 use super::context::Context;
+use super::ffi::serve;
 use super::reason;
 
 /// librdkafka reads assigned partitions only with a group id. No group of this name is ever joined or committed to: the
@@ -195,6 +196,7 @@ pub struct KafkaRecords {
 /// A bounded read under way.
 struct Reading<'a> {
     consumer: &'a BaseConsumer<Context>,
+    bootstrap: &'a str,
     topic: &'a str,
     partition: i32,
     deadline: Instant,
@@ -343,6 +345,7 @@ impl KafkaRecords {
         };
         let done = work(&Reading {
             consumer: &consumer,
+            bootstrap: &self.config.bootstrap_servers(),
             topic,
             partition,
             deadline: Instant::now() + options.timeout,
@@ -397,12 +400,15 @@ impl Reading<'_> {
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::OperationTimedOut,
             ) => {
-                // Serves the queue, so that the context has heard what happened.
-                while self.consumer.poll(Duration::ZERO).is_some() {}
+                serve(self.consumer);
                 let heard = self.consumer.context().last_error();
-                let call = error.to_string();
                 RecordError::Unreachable(
-                    reason::unreachable("the cluster", heard.as_ref(), &call).into(),
+                    reason::unreachable(
+                        self.bootstrap,
+                        heard.as_ref(),
+                        "no answer within the time allowed",
+                    )
+                    .into(),
                 )
             }
             _ => RecordError::Refused {
