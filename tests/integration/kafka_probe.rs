@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use highwater_tests::kafka::{self, Kafka, tools};
 use futures::executor::block_on;
 use highwater_brokers::{
     BrokerRecord, KafkaConfig, KafkaProbe, KafkaRecords, Poller, PollerEvent, PollerOptions,
@@ -15,6 +14,8 @@ use highwater_brokers::{
 use highwater_lag::{Bound, Config, GroupLag, LagEngine, State};
 use highwater_model::UnixNanos;
 use highwater_model::broker::{ClusterState, Sample, TopicPartition};
+use highwater_tests::kafka::{self, Kafka, tools};
+use highwater_tests::oracle;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -154,25 +155,10 @@ fn place(topic: &str, partition: i32) -> TopicPartition {
     }
 }
 
-/// What `kafka-consumer-groups --describe` prints: (group, topic, partition) -> lag, `None` for its dash.
-fn oracle(kafka: &Kafka, groups: &[&str]) -> BTreeMap<(String, String, i32), Option<i64>> {
-    let mut arguments = vec!["--describe"];
-    for group in groups {
-        arguments.extend(["--group", group]);
-    }
-    let table = kafka.tool(tools::GROUPS, &arguments).unwrap();
-    let mut rows = BTreeMap::new();
-    for line in table.lines() {
-        let cells: Vec<&str> = line.split_whitespace().collect();
-        let [group, topic, partition, _current, _end, lag, ..] = cells[..] else {
-            continue;
-        };
-        if let Ok(partition) = partition.parse() {
-            let lag = (lag != "-").then(|| lag.parse().unwrap());
-            rows.insert((group.to_owned(), topic.to_owned(), partition), lag);
-        }
-    }
-    rows
+/// What Kafka's own tool says of these groups.
+fn oracle_lag(kafka: &Kafka, groups: &[&str]) -> BTreeMap<oracle::Place, Option<i64>> {
+    let arguments: Vec<&str> = groups.iter().flat_map(|group| ["--group", group]).collect();
+    oracle::lag(&kafka.bootstrap(), &arguments).unwrap()
 }
 
 #[test]
@@ -227,7 +213,7 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
             })
         })
         .collect();
-    let theirs = oracle(kafka, &names);
+    let theirs = oracle_lag(kafka, &names);
     assert_eq!(theirs.len(), 3 + 1 + 4, "{theirs:?}");
     assert_eq!(ours, theirs);
 
@@ -497,7 +483,7 @@ fn open_and_aborted_transactions_are_not_lag_that_could_be_read() {
     );
     assert!(known.nothing_readable);
     assert_eq!(
-        oracle(kafka, &[name.as_str()]).into_values().next(),
+        oracle_lag(kafka, &[name.as_str()]).into_values().next(),
         Some(Some(21))
     );
 
