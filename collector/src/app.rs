@@ -33,13 +33,18 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// The wall clock, for the rooms that take time as an argument.
 pub(crate) fn now() -> UnixNanos {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Runs until Ctrl-C or a termination signal, then drains.
 pub(crate) fn run(settings: Settings) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
     runtime.block_on(serve(settings))
 }
 
@@ -77,7 +82,11 @@ async fn serve(settings: Settings) -> Result<()> {
         services: Arc::clone(&services),
     };
     let writer = tokio::spawn(writer.run(committer));
-    let receiver = Arc::new(ReceiverContext::new(sender, rules, receiver_options(&settings)));
+    let receiver = Arc::new(ReceiverContext::new(
+        sender,
+        rules,
+        receiver_options(&settings),
+    ));
     let counters = Arc::clone(receiver.counters());
 
     let watch = Watch {
@@ -89,7 +98,9 @@ async fn serve(settings: Settings) -> Result<()> {
         events: Arc::clone(&events),
         store: store.clone(),
     };
-    let pollers = watch.start(&settings).context("cannot start reading clusters")?;
+    let pollers = watch
+        .start(&settings, &shutdown)
+        .context("cannot start reading clusters")?;
 
     let state = ApiState::new(Rooms {
         store: store.clone(),
@@ -123,17 +134,34 @@ async fn serve(settings: Settings) -> Result<()> {
     let stop = || shutdown.clone();
     tasks.spawn({
         let (context, stop) = (Arc::clone(&receiver), stop());
-        async move { serve_grpc(grpc, context, stop).await.context("OTLP over gRPC ended") }
+        async move {
+            serve_grpc(grpc, context, stop)
+                .await
+                .context("OTLP over gRPC ended")
+        }
     });
     tasks.spawn({
         let (context, stop) = (receiver, stop());
-        async move { serve_http(http, context, stop).await.context("OTLP over HTTP ended") }
+        async move {
+            serve_http(http, context, stop)
+                .await
+                .context("OTLP over HTTP ended")
+        }
     });
     tasks.spawn({
         let stop = stop();
-        async move { highwater_api::serve(dashboard, state, stop).await.context("the dashboard ended") }
+        async move {
+            highwater_api::serve(dashboard, state, stop)
+                .await
+                .context("the dashboard ended")
+        }
     });
-    tasks.spawn(keep::checkpoints(store.clone(), Arc::clone(&flow), Arc::clone(&lag), stop()));
+    tasks.spawn(keep::checkpoints(
+        store.clone(),
+        Arc::clone(&flow),
+        Arc::clone(&lag),
+        stop(),
+    ));
     tasks.spawn(keep::retention(store.clone(), stop()));
     tasks.spawn(watch::tell(Arc::clone(&stats), Arc::clone(&events), stop()));
     tasks.spawn({
@@ -170,10 +198,16 @@ async fn serve(settings: Settings) -> Result<()> {
     match drained {
         Ok(spans) => {
             let spans = spans?;
-            println!("drained    {spans} spans committed, {} resends recognised", stats.duplicate_spans());
+            println!(
+                "drained    {spans} spans committed, {} resends recognised",
+                stats.duplicate_spans()
+            );
             Ok(())
         }
-        Err(_) => anyhow::bail!("did not drain in {} s; what was acknowledged is stored", DRAIN.as_secs()),
+        Err(_) => anyhow::bail!(
+            "did not drain in {} s; what was acknowledged is stored",
+            DRAIN.as_secs()
+        ),
     }
 }
 
@@ -211,8 +245,13 @@ async fn open_store(settings: &Settings, rules: Rules) -> Result<Store> {
 }
 
 fn rules(settings: &Settings) -> Rules {
-    let mut rules = Rules { correlation_attributes: settings.correlation.attributes.clone(), ..Rules::default() };
-    rules.correlation_headers.extend(settings.correlation.headers.iter().cloned());
+    let mut rules = Rules {
+        correlation_attributes: settings.correlation.attributes.clone(),
+        ..Rules::default()
+    };
+    rules
+        .correlation_headers
+        .extend(settings.correlation.headers.iter().cloned());
     rules
 }
 
@@ -228,19 +267,31 @@ fn receiver_options(settings: &Settings) -> highwater_receivers::Options {
 fn marks(settings: &Settings) -> Marks {
     Marks {
         default: settings.lag.mark.0,
-        globs: settings.lag.marks.iter().map(|(glob, mark)| (glob.clone(), mark.0)).collect(),
+        globs: settings
+            .lag
+            .marks
+            .iter()
+            .map(|(glob, mark)| (glob.clone(), mark.0))
+            .collect(),
     }
 }
 
 fn dead_letter_config(settings: &Settings) -> highwater_deadletters::Config {
-    let mapping = settings.dead_letters.topics.iter().map(|topic| MappedTopic {
-        cluster: None,
-        topic: topic.clone(),
-        kind: TopicKind::DeadLetterTopic,
-        origins: Vec::new(),
-        groups: Vec::new(),
-    });
-    highwater_deadletters::Config { mapping: mapping.collect(), ..highwater_deadletters::Config::default() }
+    let mapping = settings
+        .dead_letters
+        .topics
+        .iter()
+        .map(|topic| MappedTopic {
+            cluster: None,
+            topic: topic.clone(),
+            kind: TopicKind::DeadLetterTopic,
+            origins: Vec::new(),
+            groups: Vec::new(),
+        });
+    highwater_deadletters::Config {
+        mapping: mapping.collect(),
+        ..highwater_deadletters::Config::default()
+    }
 }
 
 /// Lag with the settings' window; shared by the start and the restore.

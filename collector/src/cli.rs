@@ -52,7 +52,12 @@ pub(crate) struct Flags {
     #[arg(long, env = "HIGHWATER_OTLP_HTTP", value_name = "ADDR")]
     pub(crate) otlp_http: Option<String>,
     /// A Kafka cluster to read offsets from; repeatable (in the environment: separated by spaces)
-    #[arg(long, env = "HIGHWATER_KAFKA", value_name = "[NAME=]HOST:PORT[,HOST:PORT...]", value_delimiter = ' ')]
+    #[arg(
+        long,
+        env = "HIGHWATER_KAFKA",
+        value_name = "[NAME=]HOST:PORT[,HOST:PORT...]",
+        value_delimiter = ' '
+    )]
     pub(crate) kafka: Vec<String>,
     /// Time between two reads of a cluster's offsets [default: 15s]
     #[arg(long, env = "HIGHWATER_POLL_INTERVAL", value_name = "DURATION")]
@@ -64,7 +69,12 @@ pub(crate) struct Flags {
     #[arg(long, env = "HIGHWATER_RETENTION_SIZE", value_name = "SIZE")]
     pub(crate) retention_size: Option<Size>,
     /// Token that API, dashboard and OTLP ask for
-    #[arg(long, env = "HIGHWATER_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "HIGHWATER_AUTH_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) auth_token: Option<String>,
     /// Allow a non-loopback --listen without a token
     #[arg(long, env = "HIGHWATER_ALLOW_ANONYMOUS")]

@@ -22,7 +22,11 @@ pub(crate) enum ConfigError {
     #[error("{path} is not valid:\n{message}")]
     Parse { path: PathBuf, message: String },
     #[error("{key} = {value:?}: {problem}")]
-    Value { key: &'static str, value: String, problem: String },
+    Value {
+        key: &'static str,
+        value: String,
+        problem: String,
+    },
     #[error(
         "--listen {address} can be reached from other machines, so it needs --auth-token TOKEN \
          (or --allow-anonymous, if everybody there may read every trace and record)"
@@ -162,7 +166,11 @@ impl Default for LagSettings {
 
 impl Default for ReceiverSettings {
     fn default() -> Self {
-        Self { max_request: Size(64 << 20), queue_spans: 131_072, cors_origins: Vec::new() }
+        Self {
+            max_request: Size(64 << 20),
+            queue_spans: 131_072,
+            cors_origins: Vec::new(),
+        }
     }
 }
 
@@ -174,15 +182,19 @@ fn user_dir(variable: &str, below_home: &str) -> Option<PathBuf> {
 }
 
 fn default_data_dir() -> PathBuf {
-    user_dir("XDG_DATA_HOME", ".local/share")
-        .map_or_else(|| PathBuf::from("highwater-data"), |dir| dir.join("highwater"))
+    user_dir("XDG_DATA_HOME", ".local/share").map_or_else(
+        || PathBuf::from("highwater-data"),
+        |dir| dir.join("highwater"),
+    )
 }
 
 /// The first settings file that exists: in the working directory, then the user's.
 fn find_file() -> Option<PathBuf> {
     let here = PathBuf::from("highwater.toml");
     let users = user_dir("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("highwater.toml"));
-    std::iter::once(here).chain(users).find(|path| path.is_file())
+    std::iter::once(here)
+        .chain(users)
+        .find(|path| path.is_file())
 }
 
 impl Settings {
@@ -193,10 +205,14 @@ impl Settings {
     pub(crate) fn load(flags: Flags) -> Result<Self, ConfigError> {
         let mut settings = match flags.config.clone().or_else(find_file) {
             Some(path) => {
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-                toml::from_str(&text)
-                    .map_err(|error| ConfigError::Parse { path, message: error.to_string() })?
+                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                toml::from_str(&text).map_err(|error| ConfigError::Parse {
+                    path,
+                    message: error.to_string(),
+                })?
             }
             None => Self::default(),
         };
@@ -206,7 +222,15 @@ impl Settings {
     }
 
     fn overlay(&mut self, flags: Flags) -> Result<(), ConfigError> {
-        let Flags { config: _, data_dir, listen, otlp_grpc, otlp_http, kafka, .. } = flags;
+        let Flags {
+            config: _,
+            data_dir,
+            listen,
+            otlp_grpc,
+            otlp_http,
+            kafka,
+            ..
+        } = flags;
         macro_rules! over {
             ($($field:ident <- $value:expr;)*) => {
                 $(if let Some(value) = $value { self.$field = value; })*
@@ -223,12 +247,19 @@ impl Settings {
             log <- flags.log;
             log_format <- flags.log_format;
         }
-        self.auth_token = flags.auth_token.or_else(|| self.auth_token.take()).filter(|t| !t.is_empty());
+        self.auth_token = flags
+            .auth_token
+            .or_else(|| self.auth_token.take())
+            .filter(|t| !t.is_empty());
         self.allow_anonymous |= flags.allow_anonymous;
         for text in kafka.iter().filter(|text| !text.trim().is_empty()) {
             let cluster = parse_cluster(text)?;
             // A named cluster of the file keeps its other settings and gets the new addresses.
-            match self.kafka.iter_mut().find(|c| !c.name.is_empty() && c.name == cluster.name) {
+            match self
+                .kafka
+                .iter_mut()
+                .find(|c| !c.name.is_empty() && c.name == cluster.name)
+            {
                 Some(known) => known.bootstrap = cluster.bootstrap,
                 None => self.kafka.push(cluster),
             }
@@ -242,21 +273,41 @@ impl Settings {
         for cluster in &mut self.kafka {
             if cluster.name.is_empty() {
                 unnamed += 1;
-                cluster.name =
-                    if unnamed == 1 { "kafka".to_owned() } else { format!("kafka-{unnamed}") };
+                cluster.name = if unnamed == 1 {
+                    "kafka".to_owned()
+                } else {
+                    format!("kafka-{unnamed}")
+                };
             }
             let value = || cluster.name.clone();
-            if !cluster.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
-                let problem = "a cluster's name has letters, digits, '.', '_' and '-' only".to_owned();
-                return Err(ConfigError::Value { key: "kafka.name", value: value(), problem });
+            if !cluster
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            {
+                let problem =
+                    "a cluster's name has letters, digits, '.', '_' and '-' only".to_owned();
+                return Err(ConfigError::Value {
+                    key: "kafka.name",
+                    value: value(),
+                    problem,
+                });
             }
             if !names.insert(cluster.name.clone()) || cluster.name == "unknown" {
                 let problem = "this name is taken".to_owned();
-                return Err(ConfigError::Value { key: "kafka.name", value: value(), problem });
+                return Err(ConfigError::Value {
+                    key: "kafka.name",
+                    value: value(),
+                    problem,
+                });
             }
             if cluster.bootstrap.is_empty() {
                 let problem = "needs at least one host:port in bootstrap".to_owned();
-                return Err(ConfigError::Value { key: "kafka.bootstrap", value: value(), problem });
+                return Err(ConfigError::Value {
+                    key: "kafka.bootstrap",
+                    value: value(),
+                    problem,
+                });
             }
         }
         let positive = [
@@ -267,11 +318,19 @@ impl Settings {
         ];
         if let Some((key, value)) = positive.into_iter().find(|(_, value)| value.0.is_zero()) {
             let problem = "must be more than 0".to_owned();
-            return Err(ConfigError::Value { key, value: value.to_string(), problem });
+            return Err(ConfigError::Value {
+                key,
+                value: value.to_string(),
+                problem,
+            });
         }
         if self.receiver.queue_spans == 0 {
             let problem = "must be more than 0".to_owned();
-            return Err(ConfigError::Value { key: "receiver.queue_spans", value: "0".to_owned(), problem });
+            return Err(ConfigError::Value {
+                key: "receiver.queue_spans",
+                value: "0".to_owned(),
+                problem,
+            });
         }
         let listen = self.listen_address()?;
         if !listen.ip().is_loopback() && self.auth_token.is_none() && !self.allow_anonymous {
@@ -300,7 +359,11 @@ impl Settings {
         if shown.auth_token.is_some() {
             shown.auth_token = Some(HIDDEN.to_owned());
         }
-        for value in shown.kafka.iter_mut().flat_map(|cluster| &mut cluster.properties) {
+        for value in shown
+            .kafka
+            .iter_mut()
+            .flat_map(|cluster| &mut cluster.properties)
+        {
             let secret = ["password", "secret", "key.pem", "sasl.jaas", "token"];
             if secret.iter().any(|word| value.0.contains(word)) {
                 *value.1 = HIDDEN.to_owned();
@@ -313,7 +376,11 @@ impl Settings {
 const HIDDEN: &str = "(hidden)";
 
 fn resolve(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    let failed = |problem: String| ConfigError::Value { key, value: text.to_owned(), problem };
+    let failed = |problem: String| ConfigError::Value {
+        key,
+        value: text.to_owned(),
+        problem,
+    };
     text.to_socket_addrs()
         .map_err(|error| failed(format!("is not an address such as 127.0.0.1:8844: {error}")))?
         .next()
@@ -323,14 +390,24 @@ fn resolve(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
 /// Reads `[NAME=]HOST:PORT[,HOST:PORT...]`.
 fn parse_cluster(text: &str) -> Result<KafkaSettings, ConfigError> {
     let (name, addresses) = text.split_once('=').unwrap_or(("", text));
-    let bootstrap: Vec<String> =
-        addresses.split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect();
+    let bootstrap: Vec<String> = addresses
+        .split(',')
+        .map(str::trim)
+        .filter(|a| !a.is_empty())
+        .map(str::to_owned)
+        .collect();
     let port_missing = |address: &&String| {
-        address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        address
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
     };
     if let Some(address) = bootstrap.iter().find(port_missing) {
         let problem = format!("{address:?} is not HOST:PORT");
-        return Err(ConfigError::Value { key: "kafka", value: text.to_owned(), problem });
+        return Err(ConfigError::Value {
+            key: "kafka",
+            value: text.to_owned(),
+            problem,
+        });
     }
     Ok(KafkaSettings {
         name: name.trim().to_owned(),
@@ -356,7 +433,10 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-        let flags = Flags { listen: Some("127.0.0.1:9000".into()), ..Flags::default() };
+        let flags = Flags {
+            listen: Some("127.0.0.1:9000".into()),
+            ..Flags::default()
+        };
         let settings = with_file("listen = '127.0.0.1:1'\nretention = '2d'", flags).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:9000");
         assert_eq!(settings.retention.0.as_secs(), 172_800);
@@ -365,37 +445,70 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_and_named() {
-        let error = with_file("[lag]\nmarc = '1m'", Flags::default()).unwrap_err().to_string();
+        let error = with_file("[lag]\nmarc = '1m'", Flags::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("marc") && error.contains("mark"), "{error}");
     }
 
     #[test]
     fn a_wrong_value_is_refused_with_key_and_value() {
-        let error = with_file("retention = 'soon'", Flags::default()).unwrap_err().to_string();
-        assert!(error.contains("retention") && error.contains("soon"), "{error}");
-        let error = with_file("[[kafka]]\nname = 'a b'\nbootstrap = ['x:1']", Flags::default());
+        let error = with_file("retention = 'soon'", Flags::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("retention") && error.contains("soon"),
+            "{error}"
+        );
+        let error = with_file(
+            "[[kafka]]\nname = 'a b'\nbootstrap = ['x:1']",
+            Flags::default(),
+        );
         assert!(error.unwrap_err().to_string().contains("a b"));
-        let flags = Flags { kafka: vec!["eu=localhost".into()], ..Flags::default() };
-        assert!(with_file("", flags).unwrap_err().to_string().contains("HOST:PORT"));
+        let flags = Flags {
+            kafka: vec!["eu=localhost".into()],
+            ..Flags::default()
+        };
+        assert!(
+            with_file("", flags)
+                .unwrap_err()
+                .to_string()
+                .contains("HOST:PORT")
+        );
     }
 
     #[test]
     fn unnamed_clusters_are_numbered_and_named_ones_keep_their_properties() {
         let file = "[[kafka]]\nname = 'eu'\nbootstrap = ['a:1']\n[kafka.properties]\n'sasl.password' = 'hunter2'";
-        let flags =
-            Flags { kafka: vec!["b:2,c:3".into(), "d:4".into(), "eu=e:5".into()], ..Flags::default() };
+        let flags = Flags {
+            kafka: vec!["b:2,c:3".into(), "d:4".into(), "eu=e:5".into()],
+            ..Flags::default()
+        };
         let settings = with_file(file, flags).unwrap();
-        let names: Vec<_> = settings.kafka.iter().map(|c| (c.name.as_str(), c.bootstrap.len())).collect();
+        let names: Vec<_> = settings
+            .kafka
+            .iter()
+            .map(|c| (c.name.as_str(), c.bootstrap.len()))
+            .collect();
         assert_eq!(names, [("eu", 1), ("kafka", 2), ("kafka-2", 1)]);
         assert_eq!(settings.kafka[0].bootstrap, ["e:5"]);
         let shown = settings.shown().unwrap();
-        assert!(!shown.contains("hunter2") && shown.contains("(hidden)"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && shown.contains("(hidden)"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn a_non_loopback_address_without_a_token_is_refused() {
-        let flags = || Flags { listen: Some("0.0.0.0:8844".into()), ..Flags::default() };
-        assert!(matches!(with_file("", flags()), Err(ConfigError::Anonymous { .. })));
+        let flags = || Flags {
+            listen: Some("0.0.0.0:8844".into()),
+            ..Flags::default()
+        };
+        assert!(matches!(
+            with_file("", flags()),
+            Err(ConfigError::Anonymous { .. })
+        ));
         assert!(with_file("auth_token = 't'", flags()).is_ok());
         assert!(with_file("allow_anonymous = true", flags()).is_ok());
     }

@@ -25,14 +25,23 @@ fn main() -> ExitCode {
         Some(Command::Serve(flags)) => serve(*flags),
         Some(Command::Config(flags)) => print_config(*flags),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "highwater", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "highwater",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("highwater: {error:#}");
         // Settings that do not fit are a matter of usage, all else is a failure.
-        if error.is::<config::ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        if error.is::<config::ConfigError>() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }
 

@@ -25,7 +25,9 @@ impl Commit for Committer {
             .store
             .write(batches, arrived)
             .await
-            .map_err(|error| CommitError { reason: chain(&error).into() })?;
+            .map_err(|error| CommitError {
+                reason: chain(&error).into(),
+            })?;
         let spans: Vec<Span> = batches
             .iter()
             .flat_map(|batch| &batch.spans)
@@ -37,7 +39,11 @@ impl Commit for Committer {
             self.services.note(&spans, arrived);
             self.flow.write().apply(&spans, written.block, arrived);
         }
-        Ok(Committed { block: written.block, stored: spans.len(), duplicates: written.duplicates })
+        Ok(Committed {
+            block: written.block,
+            stored: spans.len(),
+            duplicates: written.duplicates,
+        })
     }
 }
 

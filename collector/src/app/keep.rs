@@ -28,17 +28,32 @@ const LAG_KEY: &[u8] = &[0xfe, b'l', b'a', b'g'];
 const FOR_EVER: UnixNanos = UnixNanos(u64::MAX >> 1);
 
 /// Takes the flow up where the last checkpoint left it, and replays the blocks after it.
-pub(super) async fn restore_flow(store: &Store, config: FlowConfig, services: &Services) -> Result<Flow> {
-    let saved = store.history().load_flow(0).await.context("cannot read the flow's history")?;
+pub(super) async fn restore_flow(
+    store: &Store,
+    config: FlowConfig,
+    services: &Services,
+) -> Result<Flow> {
+    let saved = store
+        .history()
+        .load_flow(0)
+        .await
+        .context("cannot read the flow's history")?;
     let mut flow = match saved.pending {
         None => Flow::new(config),
         Some(pending) => {
             let rows = saved.rows.into_iter().filter(|row| row.key != LAG_KEY);
-            let rows = rows.map(|row| Row { key: row.key, bucket: UnixNanos(row.bucket), value: row.value });
+            let rows = rows.map(|row| Row {
+                key: row.key,
+                bucket: UnixNanos(row.bucket),
+                value: row.value,
+            });
             match Flow::restore(config.clone(), rows, &pending, saved.last_block) {
                 Ok((flow, 0)) => flow,
                 Ok((flow, unreadable)) => {
-                    tracing::warn!(unreadable, "rows of the flow's history cannot be read and are left out");
+                    tracing::warn!(
+                        unreadable,
+                        "rows of the flow's history cannot be read and are left out"
+                    );
                     flow
                 }
                 Err(error) => {
@@ -50,7 +65,10 @@ pub(super) async fn restore_flow(store: &Store, config: FlowConfig, services: &S
     };
     let (mut after, mut replayed) = (flow.last_block(), 0);
     loop {
-        let blocks = store.scan_after(after, REPLAY_STEP).await.context("cannot replay stored spans")?;
+        let blocks = store
+            .scan_after(after, REPLAY_STEP)
+            .await
+            .context("cannot replay stored spans")?;
         let Some(last) = blocks.last() else { break };
         after = last.block;
         for block in &blocks {
@@ -60,28 +78,55 @@ pub(super) async fn restore_flow(store: &Store, config: FlowConfig, services: &S
         }
     }
     if replayed > 0 {
-        tracing::info!(spans = replayed, "replayed what came after the last checkpoint");
+        tracing::info!(
+            spans = replayed,
+            "replayed what came after the last checkpoint"
+        );
     }
     Ok(flow)
 }
 
 /// Lag goes on where it stopped; a memory that cannot be read is started anew.
 pub(super) async fn restore_lag(store: &Store, config: LagConfig) -> Result<LagEngine> {
-    let saved = store.history().load_flow(FOR_EVER.0).await.context("cannot read lag's history")?;
-    let checkpoint = saved.rows.iter().find(|row| row.key == LAG_KEY).and_then(|row| {
-        serde_json::from_slice::<LagCheckpoint>(&row.value)
-            .inspect_err(|error| tracing::warn!(%error, "lag's memory cannot be read; it begins anew"))
-            .ok()
-    });
+    let saved = store
+        .history()
+        .load_flow(FOR_EVER.0)
+        .await
+        .context("cannot read lag's history")?;
+    let checkpoint = saved
+        .rows
+        .iter()
+        .find(|row| row.key == LAG_KEY)
+        .and_then(|row| {
+            serde_json::from_slice::<LagCheckpoint>(&row.value)
+                .inspect_err(
+                    |error| tracing::warn!(%error, "lag's memory cannot be read; it begins anew"),
+                )
+                .ok()
+        });
     Ok(LagEngine::restore(config, checkpoint.unwrap_or_default()))
 }
 
 /// Fills the small charts from the history of lag.
-pub(super) async fn restore_sparks(store: &Store, settings: &Settings, sparks: &Sparks, now: UnixNanos) -> Result<()> {
+pub(super) async fn restore_sparks(
+    store: &Store,
+    settings: &Settings,
+    sparks: &Sparks,
+    now: UnixNanos,
+) -> Result<()> {
     for cluster in &settings.kafka {
-        let rows = store.history().lag_since(&cluster.name, now - SPARKS_BACK).await.context("cannot read lag's history")?;
+        let rows = store
+            .history()
+            .lag_since(&cluster.name, now - SPARKS_BACK)
+            .await
+            .context("cannot read lag's history")?;
         for row in rows {
-            sparks.push(&Arc::from(&*row.cluster), &Arc::from(&*row.group), row.at, row.time_lag_ms);
+            sparks.push(
+                &Arc::from(&*row.cluster),
+                &Arc::from(&*row.group),
+                row.at,
+                row.time_lag_ms,
+            );
         }
     }
     Ok(())
@@ -90,15 +135,28 @@ pub(super) async fn restore_sparks(store: &Store, settings: &Settings, sparks: &
 /// Writes what changed, in one transaction.
 pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedLag) -> Result<()> {
     let taken = flow.write().take_checkpoint();
-    let memory = serde_json::to_vec(lag.read().checkpoint()).context("cannot encode lag's memory")?;
-    let lag_row = FlowRow { key: LAG_KEY.to_vec(), bucket: FOR_EVER.0, value: memory };
+    let memory =
+        serde_json::to_vec(lag.read().checkpoint()).context("cannot encode lag's memory")?;
+    let lag_row = FlowRow {
+        key: LAG_KEY.to_vec(),
+        bucket: FOR_EVER.0,
+        value: memory,
+    };
     let rows: Vec<FlowRow> = taken
         .rows
         .into_iter()
-        .map(|row| FlowRow { key: row.key, bucket: row.bucket.0, value: row.value })
+        .map(|row| FlowRow {
+            key: row.key,
+            bucket: row.bucket.0,
+            value: row.value,
+        })
         .chain([lag_row])
         .collect();
-    store.history().save_flow(&rows, &taken.pending, taken.last_block).await.context("cannot write the flow's checkpoint")
+    store
+        .history()
+        .save_flow(&rows, &taken.pending, taken.last_block)
+        .await
+        .context("cannot write the flow's checkpoint")
 }
 
 /// Checkpoints every ten seconds. One that cannot be written ends the collector's hope of a cheap restart, not the
@@ -117,7 +175,10 @@ pub(super) async fn checkpoints(
             continue;
         }
         if let Err(error) = checkpoint(&store, &flow, &lag).await {
-            tracing::error!(error = format!("{error:#}"), "checkpoint failed; the next start replays the stored spans");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "checkpoint failed; the next start replays the stored spans"
+            );
             broken = true;
         }
     }
@@ -129,7 +190,11 @@ pub(super) async fn retention(store: Store, stop: CancellationToken) -> Result<(
     while !pause(RETAIN_EVERY, &stop).await {
         match store.retain(now()).await {
             Ok(retired) if retired.files > 0 => {
-                tracing::info!(files = retired.files, bytes = retired.bytes, "retention removed span files");
+                tracing::info!(
+                    files = retired.files,
+                    bytes = retired.bytes,
+                    "retention removed span files"
+                );
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "retention failed"),
@@ -140,5 +205,7 @@ pub(super) async fn retention(store: Store, stop: CancellationToken) -> Result<(
 
 /// Waits; says whether it was asked to stop.
 async fn pause(duration: Duration, stop: &CancellationToken) -> bool {
-    tokio::time::timeout(duration, stop.cancelled()).await.is_ok()
+    tokio::time::timeout(duration, stop.cancelled())
+        .await
+        .is_ok()
 }

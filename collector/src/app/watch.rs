@@ -1,5 +1,6 @@
 //! Clusters: from a poller's sample to lag, flow, dead letters, history and pages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,11 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 /// Where nothing comes, rates and ages still move.
 const TELL_ANYWAY: u32 = 20;
 
+/// Quiet partitions are looked into this often, so many in a round.
+const MARKERS_EVERY: Duration = Duration::from_secs(15);
+const MARKERS_AT_ONCE: usize = 50;
+const MARKER_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// What a sample changes.
 #[derive(Clone)]
 pub(super) struct Watch {
@@ -41,9 +47,16 @@ pub(super) fn flow_config(settings: &Settings) -> FlowConfig {
     let clusters = settings.kafka.iter().map(|cluster| ClusterConfig {
         name: cluster.name.as_str().into(),
         environment: cluster.environment.as_str().into(),
-        addresses: cluster.bootstrap.iter().map(|address| address.as_str().into()).collect(),
+        addresses: cluster
+            .bootstrap
+            .iter()
+            .map(|address| address.as_str().into())
+            .collect(),
     });
-    FlowConfig { clusters: clusters.collect(), ..FlowConfig::default() }
+    FlowConfig {
+        clusters: clusters.collect(),
+        ..FlowConfig::default()
+    }
 }
 
 /// How lag is judged.
@@ -57,7 +70,10 @@ pub(super) fn lag_config(settings: &Settings) -> LagConfig {
 }
 
 fn kafka_config(cluster: &KafkaSettings, settings: &Settings) -> KafkaConfig {
-    let mut config = KafkaConfig::new(cluster.name.as_str(), cluster.bootstrap.iter().map(String::as_str));
+    let mut config = KafkaConfig::new(
+        cluster.name.as_str(),
+        cluster.bootstrap.iter().map(String::as_str),
+    );
     config.environment = cluster.environment.as_str().into();
     config.properties = cluster.properties.clone();
     // Groups come and go faster where somebody polls faster.
@@ -66,8 +82,8 @@ fn kafka_config(cluster: &KafkaSettings, settings: &Settings) -> KafkaConfig {
 }
 
 impl Watch {
-    /// Starts a poller a cluster. They stop when dropped.
-    pub(super) fn start(&self, settings: &Settings) -> Result<Vec<Poller>> {
+    /// Starts a poller a cluster; they stop when dropped. Ends with `stop` what runs beside them.
+    pub(super) fn start(&self, settings: &Settings, stop: &CancellationToken) -> Result<Vec<Poller>> {
         let (rows, mut kept) = tokio::sync::mpsc::channel::<Vec<LagRow>>(64);
         let store = self.store.clone();
         tokio::spawn(async move {
@@ -77,17 +93,24 @@ impl Watch {
                 }
             }
         });
-        let options = PollerOptions { interval: settings.poll_interval.0, ..PollerOptions::default() };
+        let options = PollerOptions {
+            interval: settings.poll_interval.0,
+            ..PollerOptions::default()
+        };
         let mut pollers = Vec::new();
+        let mut readers = BTreeMap::new();
         for cluster in &settings.kafka {
             let config = kafka_config(cluster, settings);
             self.clusters.set_status(connecting(&config));
             let records = Arc::new(KafkaRecords::new(config.clone()));
-            self.dead_letters.add_source(&cluster.name, Arc::clone(&records) as _);
+            self.dead_letters
+                .add_source(&cluster.name, Arc::clone(&records) as _);
+            readers.insert(Arc::clone(&config.name), records);
             let (watch, rows) = (self.clone(), rows.clone());
             let listener = move |event| watch.take(event, &rows);
             pollers.push(Poller::start(config, options, listener)?);
         }
+        tokio::spawn(look_for_markers(Arc::clone(&self.lag), readers, stop.clone()));
         Ok(pollers)
     }
 
@@ -131,7 +154,11 @@ impl Watch {
             }
             PollerEvent::Ends { cluster, ends } => {
                 let mut lag = self.lag.write();
-                let refused = lag.seed(&cluster, ends.into_iter().map(|end| (end.partition, end.at, end.offset)));
+                let refused = lag.seed(
+                    &cluster,
+                    ends.into_iter()
+                        .map(|end| (end.partition, end.at, end.offset)),
+                );
                 if refused > 0 {
                     tracing::debug!(%cluster, refused, "the broker's time index contradicts what was seen");
                 }
@@ -144,9 +171,18 @@ impl Watch {
     fn note(&self, sample: &Sample, at: UnixNanos, rows: &tokio::sync::mpsc::Sender<Vec<LagRow>>) {
         let lag = self.lag.read();
         let mut kept = Vec::new();
-        for ((cluster, group), lag) in lag.groups().iter().filter(|((cluster, _), _)| *cluster == sample.cluster) {
+        for ((cluster, group), lag) in lag
+            .groups()
+            .iter()
+            .filter(|((cluster, _), _)| *cluster == sample.cluster)
+        {
             let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            self.sparks.push(cluster, group, at, lag.time_lag.map(|lag| millis(lag.duration)));
+            self.sparks.push(
+                cluster,
+                group,
+                at,
+                lag.time_lag.map(|lag| millis(lag.duration)),
+            );
             kept.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
                 cluster: Arc::clone(cluster),
                 group: Arc::clone(group),
@@ -166,6 +202,33 @@ impl Watch {
     }
 }
 
+/// Asks whether there is anything to read where a lag stands still at the end of a quiet partition: transaction markers
+/// and aborted records keep such a lag for ever. Reads are bounded, join no group, and are made off the poller's thread.
+async fn look_for_markers(
+    lag: SharedLag,
+    readers: BTreeMap<Arc<str>, Arc<KafkaRecords>>,
+    stop: CancellationToken,
+) {
+    while tokio::time::timeout(MARKERS_EVERY, stop.cancelled()).await.is_err() {
+        let questions = lag.read().marker_questions(now());
+        for question in questions.into_iter().take(MARKERS_AT_ONCE) {
+            let Some(records) = readers.get(&question.cluster).map(Arc::clone) else {
+                continue;
+            };
+            let at = question.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let place = &at.partition;
+                records.first_readable(&place.topic, place.partition, at.committed, MARKER_TIMEOUT)
+            });
+            match read.await {
+                Ok(Ok((first, end))) => lag.write().answer_marker(&question, first, end),
+                Ok(Err(error)) => tracing::debug!(%error, "a quiet partition could not be looked into"),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
 fn connecting(config: &KafkaConfig) -> ClusterStatus {
     ClusterStatus {
         name: Arc::clone(&config.name),
@@ -181,9 +244,16 @@ fn connecting(config: &KafkaConfig) -> ClusterStatus {
 }
 
 /// Tells the pages of new spans, at most twice a second.
-pub(super) async fn tell(stats: Arc<Stats>, events: Arc<Events>, stop: CancellationToken) -> Result<()> {
+pub(super) async fn tell(
+    stats: Arc<Stats>,
+    events: Arc<Events>,
+    stop: CancellationToken,
+) -> Result<()> {
     let (mut seen, mut quiet) = (stats.committed_spans(), 0);
-    while tokio::time::timeout(TELL_EVERY, stop.cancelled()).await.is_err() {
+    while tokio::time::timeout(TELL_EVERY, stop.cancelled())
+        .await
+        .is_err()
+    {
         let committed = stats.committed_spans();
         quiet += 1;
         if committed != seen || quiet >= TELL_ANYWAY {
@@ -198,4 +268,3 @@ pub(super) async fn tell(stats: Arc<Stats>, events: Arc<Events>, stop: Cancellat
     }
     Ok(())
 }
-
