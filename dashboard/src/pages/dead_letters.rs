@@ -13,6 +13,7 @@ use leptos_router::hooks::use_params_map;
 use crate::api::fetch;
 use crate::app::CollectorStatus;
 use crate::components::icons::Icon;
+use crate::components::keyed::keyed;
 use crate::components::loading::{loaded, skeleton_rows};
 use crate::components::marks::{Kind, dead_letters_href, entity, entity_plain, group_href, known, map_href, unknown};
 use crate::components::page::{Layout, Page};
@@ -140,7 +141,7 @@ fn List(
     view! {
         <aside class="dlqs" aria-label="Dead-letter topics">
             <div class="grph"><span>"Dead-letter topics"</span><span class="t3 num">{heading}</span></div>
-            {move || split.with(|s| s.0.iter().map(|t| item(t, shown)).collect_view())}
+            {keyed(Signal::derive(move || split.with(|s| s.0.clone())), key, move |topic| item(topic, shown))}
             {move || {
                 let empty = split.with(|s| s.1.len());
                 (empty > 0).then(|| view! {
@@ -150,36 +151,48 @@ fn List(
                     </button>
                 })
             }}
-            {move || open.get().then(|| split.with(|s| s.1.iter().map(|t| item(t, shown)).collect_view()))}
+            {move || open.get().then(|| keyed(Signal::derive(move || split.with(|s| s.1.clone())), key, move |topic| item(topic, shown)))}
             <p class="fs11 t3 foundby">"Found by mapping, topic setting, headers and name. Retry topics are not backlog and stand on the map."</p>
         </aside>
     }
 }
 
-/// A topic of the list.
-fn item(topic: &DeadLetterTopic, shown: Memo<Option<Place>>) -> impl IntoView + use<> {
+/// Returns what tells topics apart.
+fn key(topic: &DeadLetterTopic) -> String {
+    format!("{}/{}", topic.cluster, topic.topic)
+}
+
+/// A topic of the list; its numbers change in place.
+fn item(topic: Memo<DeadLetterTopic>, shown: Memo<Option<Place>>) -> impl IntoView + use<> {
     let query = Query::get_context();
     let second = Second::get_context();
-    let place = (topic.cluster.clone(), topic.topic.clone());
-    let current = move || shown.with(|s| s.as_ref() == Some(&place)).then_some("true");
-    let (cluster, name) = (topic.cluster.clone(), topic.topic.clone());
-    let oldest = topic.oldest_at;
-    let class = growing(topic.level);
-    let depth = match topic.retained {
-        Some(n) => view! { <b class=class>{count_full(n)}</b> }.into_any(),
-        None => unknown(topic.reason.as_deref().unwrap_or("Its offsets could not be read")).into_any(),
+    let current = move || {
+        let here = shown.with(|s| topic.with(|t| s.as_ref().is_some_and(|(cluster, name)| *cluster == t.cluster && *name == t.topic)));
+        here.then_some("true")
     };
-    let new = match arrivals(topic) {
-        Some(text) => view! { <span class=format!("t3 {class}")>{text}</span> }.into_any(),
-        None => view! { <span class="t3">{UNKNOWN}</span> }.into_any(),
+    let class = move || topic.with(|t| growing(t.level));
+    let name = move || topic.with(|t| t.topic.clone());
+    let depth = move || {
+        topic.with(|t| match t.retained {
+            Some(n) => view! { <b class=class>{count_full(n)}</b> }.into_any(),
+            None => unknown(t.reason.as_deref().unwrap_or("Its offsets could not be read")).into_any(),
+        })
+    };
+    let oldest = move || {
+        let now = second.now();
+        topic.with(|t| match t.oldest_at {
+            Some(at) => format!("oldest {}", age_text(now.0.saturating_sub(at.0))),
+            None => "\u{a0}".to_owned(),
+        })
     };
     view! {
-        <a class="dlqi" data-testid="dlq-row" data-topic=topic.topic.clone() aria-current=current
-            href=move || dead_letters_href(query, &cluster, &name) title=format!("{} in {}", topic.topic, topic.cluster)>
-            <span class="row dlqname">{Icon::DeadLetter.draw("i-s c-dlq")}<b class="ell med">{topic.topic.clone()}</b></span>
+        <a class="dlqi" data-testid="dlq-row" data-topic=name aria-current=current
+            href=move || topic.with(|t| dead_letters_href(query, &t.cluster, &t.topic))
+            title=move || topic.with(|t| format!("{} in {}", t.topic, t.cluster))>
+            <span class="row dlqname">{Icon::DeadLetter.draw("i-s c-dlq")}<b class="ell med">{name}</b></span>
             {depth}
-            <span class="t3">{move || oldest.map_or_else(|| "\u{a0}".to_owned(), |at| format!("oldest {}", age_text(second.now().0.saturating_sub(at.0))))}</span>
-            {new}
+            <span class="t3">{oldest}</span>
+            <span class=move || format!("t3 {}", class())>{move || topic.with(|t| arrivals(t).unwrap_or_else(|| UNKNOWN.to_owned()))}</span>
         </a>
     }
 }

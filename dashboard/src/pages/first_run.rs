@@ -239,7 +239,7 @@ pub(crate) fn FirstRun() -> impl IntoView {
 
 /// What has come so far.
 fn waiting(status: CollectorStatus, grpc: Memo<String>, http: Memo<String>) -> impl IntoView {
-    let with = move |part: fn(&Status) -> String| move || status.with(|s| part(s)).unwrap_or_default();
+    let with = move |part: fn(&Status) -> String| move || status.with(part).unwrap_or_default();
     let listening = || view! { <dd class="row tight">{Icon::Ok.draw("i-s c-ok")}"listening"</dd> };
     view! {
         <section class="card"><header><h2>"Waiting for data"</h2><span class="dots right" aria-hidden="true"><i></i><i></i><i></i></span></header>

@@ -28,7 +28,6 @@ const DISK_LOW_BELOW: u64 = 2 << 30;
 enum Tone {
     Critical,
     Warning,
-    Fine,
 }
 
 /// What is not as it should be, worst first; what is lost before what is late.
@@ -265,7 +264,7 @@ fn StoreCard(
             <div class="body">
                 {move || status.with(|s| {
                     let st = &s.store;
-                    let each = (st.spans > 0).then(|| bytes(st.bytes / st.spans)).unwrap_or_else(|| "none".to_owned());
+                    let each = st.bytes.checked_div(st.spans).map_or_else(|| "none".to_owned(), bytes);
                     facts(vec![
                         ("Size", format!("{} of {}", bytes(st.bytes), bytes(st.retention_bytes)), "Of what may be kept"),
                         ("Bytes a span", each, "All files divided by the spans kept"),

@@ -63,7 +63,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         .filter(|c| !c.is_whitespace())
         .map(|c| c.to_digit(16))
         .collect::<Option<_>>()?;
-    (digits.len() % 2 == 0).then(|| {
+    digits.len().is_multiple_of(2).then(|| {
         digits
             .chunks_exact(2)
             .filter_map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok())

@@ -1,6 +1,6 @@
 //! The strip of hops: the way through topics and services with the waits between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use highwater_shared::traces::{Hop, Trace as Wire};
@@ -18,6 +18,9 @@ const BRANCHES_AT_MOST: usize = 2;
 /// A wait longer than this is hatched.
 const WAIT_FROM_NS: u64 = 1_000_000_000;
 
+/// Hops looked at; the strip is a summary, the rest is in the waterfall.
+const HOPS_LOOKED_AT: usize = 500;
+
 /// A way through the hops, and what is left beside it.
 #[derive(Clone, PartialEq, Debug, Default)]
 struct Way {
@@ -29,15 +32,24 @@ struct Way {
     branches: Vec<(String, u64, usize)>,
 }
 
-/// Returns whether hop `next` was sent by what `hop` handled.
-fn follows(lines: &Lines, hop: &Hop, next: &Hop) -> bool {
+/// Finds, for each hop, the hop whose handling sent it: the innermost consumer that its producer is nested in.
+fn senders(lines: &Lines, hops: &[Hop]) -> Vec<Option<usize>> {
     let line = |span: &Option<String>| span.as_deref().and_then(|s| lines.line_of(s));
-    match (line(&hop.consumer_span_id), line(&next.producer_span_id)) {
-        (Some(consumer), Some(producer)) => {
-            consumer < producer && producer < lines.lines.get(consumer).map_or(0, |l| l.end)
+    // Several groups may handle in one span of a batch; the first hop stands for it.
+    let mut handled_in: HashMap<usize, usize> = HashMap::new();
+    for (i, hop) in hops.iter().enumerate() {
+        if let Some(consumer) = line(&hop.consumer_span_id) {
+            handled_in.entry(consumer).or_insert(i);
         }
-        _ => false,
     }
+    hops.iter()
+        .map(|hop| {
+            lines
+                .ancestors(line(&hop.producer_span_id)?)
+                .into_iter()
+                .find_map(|up| handled_in.get(&up).copied())
+        })
+        .collect()
 }
 
 /// Returns the hop that a line belongs to: the last one whose consumer it is nested in, or whose producer it is.
@@ -56,7 +68,7 @@ fn hop_of(lines: &Lines, hops: &[Hop], selected: usize) -> Option<usize> {
 }
 
 /// Finds the way through `about` (or the failing, or the slowest hop): back to its first producer, on over the slowest.
-fn way(lines: &Lines, hops: &[Hop], selected: Option<usize>) -> Way {
+fn way(lines: &Lines, hops: &[Hop], senders: &[Option<usize>], selected: Option<usize>) -> Way {
     let slowness = |h: &Hop| h.in_broker_ns.unwrap_or(0).saturating_add(h.process_ns.unwrap_or(0));
     let current = selected.and_then(|line| hop_of(lines, hops, line));
     let about = current.or_else(|| {
@@ -67,15 +79,14 @@ fn way(lines: &Lines, hops: &[Hop], selected: Option<usize>) -> Way {
     };
     let mut chain = vec![about];
     while chain.len() < HOPS_AT_MOST
-        && let Some(before) = (0..hops.len())
-            .find(|i| !chain.contains(i) && follows(lines, &hops[*i], &hops[chain[0]]))
+        && let Some(before) = senders[chain[0]].filter(|before| !chain.contains(before))
     {
         chain.insert(0, before);
     }
     while chain.len() < HOPS_AT_MOST
         && let Some(&last) = chain.last()
         && let Some(next) = (0..hops.len())
-            .filter(|i| !chain.contains(i) && follows(lines, &hops[last], &hops[*i]))
+            .filter(|i| senders[*i] == Some(last) && !chain.contains(i))
             .max_by_key(|&i| (slowness(&hops[i]), std::cmp::Reverse(i)))
     {
         chain.push(next);
@@ -100,9 +111,16 @@ pub(super) fn HopStrip(
     /// The trace.
     trace: Signal<Arc<Wire>>,
 ) -> impl IntoView {
+    let hops = move |t: &Wire| t.hops.len().min(HOPS_LOOKED_AT);
+    // Apart from the selection: it is asked for at every key press.
+    let sent_by = Memo::new(move |_| trace.with(|t| view.lines.with(|l| senders(l, &t.hops[..hops(t)]))));
     let way = Memo::new(move |_| {
         let selected = view.selected.get();
-        trace.with(|t| view.lines.with(|l| way(l, &t.hops, selected)))
+        let sent_by = sent_by.get();
+        trace.with(|t| {
+            let hops = &t.hops[..hops(t).min(sent_by.len())];
+            view.lines.with(|l| way(l, hops, &sent_by[..hops.len()], selected))
+        })
     });
     let pick = move |span: Option<&str>| {
         if let Some(line) = span.and_then(|s| view.lines.with_untracked(|l| l.line_of(s))) {
@@ -205,4 +223,93 @@ fn service_box(
         </button>
     }
     .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_shared::Instant;
+    use highwater_shared::traces::TraceSpan;
+
+    use super::*;
+
+    fn span(id: &str, depth: u32) -> TraceSpan {
+        TraceSpan {
+            span_id: id.to_owned(),
+            parent_span_id: None,
+            depth,
+            service: "s".to_owned(),
+            name: id.to_owned(),
+            kind: "internal".to_owned(),
+            start: Instant(1),
+            duration_ns: 1,
+            status: "unset".to_owned(),
+            error: None,
+            messaging: None,
+            in_broker_ns: None,
+            clock_skew: false,
+            missing_parent: false,
+            attributes: Vec::new(),
+            resource: Vec::new(),
+            scope: String::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            linked_from: Vec::new(),
+        }
+    }
+
+    fn hop(topic: &str, producer: &str, consumer: Option<&str>, wait: u64) -> Hop {
+        Hop {
+            producer: None,
+            topic: topic.to_owned(),
+            group: None,
+            consumer: None,
+            producer_span_id: Some(producer.to_owned()),
+            consumer_span_id: consumer.map(str::to_owned),
+            in_broker_ns: Some(wait),
+            process_ns: None,
+            error: false,
+            partition: None,
+            offset: None,
+        }
+    }
+
+    #[test]
+    fn the_way_goes_over_every_hop_to_the_chosen_one_and_counts_the_rest() {
+        let trace = Arc::new(Wire {
+            trace_id: "t".to_owned(),
+            start: Instant(1),
+            duration_ns: 1,
+            spans: vec![
+                span("send", 0),
+                span("stock", 1),
+                span("bill", 1),
+                span("again-send", 2),
+                span("again", 3),
+                span("pay-send", 4),
+                span("ledger", 5),
+                span("mail", 5),
+            ],
+            hops: vec![
+                hop("orders", "send", Some("stock"), 1),
+                hop("orders", "send", Some("bill"), 900),
+                hop("retry", "again-send", Some("again"), 30),
+                hop("payments", "pay-send", Some("ledger"), 2),
+                hop("payments", "pay-send", Some("mail"), 3),
+            ],
+            correlations: Vec::new(),
+            linked: Vec::new(),
+            notices: Vec::new(),
+            truncated: false,
+        });
+        let lines = Lines::new(&trace, &[]);
+        let senders = senders(&lines, &trace.hops);
+        assert_eq!(senders, [None, None, Some(1), Some(2), Some(2)]);
+        let found = way(&lines, &trace.hops, &senders, lines.line_of("ledger"));
+        assert_eq!(found.hops, [1, 2, 3]);
+        assert_eq!(found.current, Some(3));
+        assert_eq!(found.branches, [("orders".to_owned(), 1, 0), ("payments".to_owned(), 1, 4)]);
+        // Nothing chosen: through the slowest hop, on over the slower branch.
+        assert_eq!(way(&lines, &trace.hops, &senders, None).hops, [1, 2, 4]);
+        assert_eq!(way(&lines, &[], &[], None), Way::default());
+    }
 }

@@ -346,7 +346,7 @@ impl Lines {
         let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut parent = vec![None; self.lines.len()];
         let mut open: Vec<usize> = Vec::new();
-        for at in 0..self.lines.len() {
+        for (at, parent) in parent.iter_mut().enumerate() {
             while let Some(&top) = open.last()
                 && self.lines[top].end <= at
             {
@@ -355,7 +355,7 @@ impl Lines {
             if own(&self.lines[at]) {
                 if let Some(&up) = open.last() {
                     children.entry(up).or_default().push(at);
-                    parent[at] = Some(up);
+                    *parent = Some(up);
                 }
                 open.push(at);
             }
