@@ -113,8 +113,20 @@ mod tests {
 
     #[test]
     fn keys_strings_and_numbers_are_told_apart() {
-        let kinds: Vec<_> = tokens(r#"  "total": -12.5e3,"#).into_iter().map(|t| t.0).collect();
-        assert_eq!(kinds, [Token::Rest, Token::Key, Token::Rest, Token::Value, Token::Rest]);
+        let kinds: Vec<_> = tokens(r#"  "total": -12.5e3,"#)
+            .into_iter()
+            .map(|t| t.0)
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                Token::Rest,
+                Token::Key,
+                Token::Rest,
+                Token::Value,
+                Token::Rest
+            ]
+        );
         let found = tokens(r#"  "a": "x\": 1, {","#);
         assert_eq!(found[3], (Token::Text, r#""x\": 1, {""#));
         assert_eq!(tokens("    null").last(), Some(&(Token::Value, "null")));
@@ -122,7 +134,15 @@ mod tests {
 
     #[test]
     fn broken_and_foreign_text_is_drawn_whole() {
-        for line in ["\"open", "\"open\\", "ü€ \"ß\\ü", "}{][,:", "\"\\", "tr\u{fe}ue", ""] {
+        for line in [
+            "\"open",
+            "\"open\\",
+            "ü€ \"ß\\ü",
+            "}{][,:",
+            "\"\\",
+            "tr\u{fe}ue",
+            "",
+        ] {
             let whole: String = tokens(line).into_iter().map(|t| t.1).collect();
             assert_eq!(whole, line);
         }

@@ -25,7 +25,10 @@ pub(crate) fn measure(node: NodeRef<Div>) -> Signal<(f64, f64)> {
     Effect::new(move || {
         stop();
         let Some(element) = node.get() else { return };
-        size.set((f64::from(element.client_width()), f64::from(element.client_height())));
+        size.set((
+            f64::from(element.client_width()),
+            f64::from(element.client_height()),
+        ));
         let callback = Closure::<dyn FnMut(js_sys::Array)>::new(move |entries: js_sys::Array| {
             if let Ok(entry) = entries.get(0).dyn_into::<ResizeObserverEntry>() {
                 let rect = entry.content_rect();

@@ -46,7 +46,10 @@ fn parts(text: &str) -> Vec<Part> {
         let line = line.trim_end().to_owned();
         match (framework(&line), parts.last_mut()) {
             (Some(_), Some(Part::Folded(_, lines))) => lines.push(line),
-            (Some(name), _) => parts.push(Part::Folded(name.trim_end_matches('.').to_owned(), vec![line])),
+            (Some(name), _) => parts.push(Part::Folded(
+                name.trim_end_matches('.').to_owned(),
+                vec![line],
+            )),
             (None, _) => parts.push(Part::Line(line)),
         }
     }
@@ -93,7 +96,9 @@ mod tests {
         let text = "Boom: no\n\tat c.shop.Pay.charge(Pay.java:1)\n\tat org.springframework.kafka.A.b(A.java:1)\n\tat java.base/java.lang.Thread.run(T.java:2)\nCaused by: X\n\tat java.net.Socket.read(S.java:9)\n";
         let parts = parts(text);
         assert_eq!(parts.len(), 5);
-        assert!(matches!(&parts[2], Part::Folded(name, lines) if name == "org.springframework" && lines.len() == 2));
+        assert!(
+            matches!(&parts[2], Part::Folded(name, lines) if name == "org.springframework" && lines.len() == 2)
+        );
         assert!(matches!(&parts[4], Part::Line(line) if line.contains("Socket")));
     }
 

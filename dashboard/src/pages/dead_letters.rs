@@ -15,7 +15,9 @@ use crate::app::CollectorStatus;
 use crate::components::icons::Icon;
 use crate::components::keyed::keyed;
 use crate::components::loading::{loaded, skeleton_rows};
-use crate::components::marks::{Kind, dead_letters_href, entity, entity_plain, group_href, known, map_href, unknown};
+use crate::components::marks::{
+    Kind, dead_letters_href, entity, entity_plain, group_href, known, map_href, unknown,
+};
 use crate::components::page::{Layout, Page};
 use crate::components::surface::Blank;
 use crate::format::{UNKNOWN, age_text, ago, count_full, percent, rate};
@@ -34,12 +36,18 @@ pub(crate) fn DeadLetters() -> impl IntoView {
         let params = params.read();
         Some((params.get("cluster")?, params.get("topic")?))
     });
-    let topics = fetch::<Wire>(&["dead_letters", "brokers"], move || Some(query.api("/dead-letters", &[])));
+    let topics = fetch::<Wire>(&["dead_letters", "brokers"], move || {
+        Some(query.api("/dead-letters", &[]))
+    });
     let above = Signal::derive(move || match named.get() {
         Some(_) => vec![("Dead letters".to_owned(), query.link("/dead-letters", &[]))],
         None => Vec::new(),
     });
-    let title = Signal::derive(move || named.get().map_or_else(|| "Dead letters".to_owned(), |(_, topic)| topic));
+    let title = Signal::derive(move || {
+        named
+            .get()
+            .map_or_else(|| "Dead letters".to_owned(), |(_, topic)| topic)
+    });
     view! {
         <Page title=title above=above layout=Layout::Fill>
             {loaded("dead letters", topics, || skeleton_rows(12), move |topics| view! { <Bench topics=topics named=named/> })}
@@ -57,7 +65,11 @@ fn Bench(
 ) -> impl IntoView {
     let shown = Memo::new(move |_| {
         named.get().or_else(|| {
-            topics.with(|t| t.topics.first().map(|t| (t.cluster.clone(), t.topic.clone())))
+            topics.with(|t| {
+                t.topics
+                    .first()
+                    .map(|t| (t.cluster.clone(), t.topic.clone()))
+            })
         })
     });
     let none = Memo::new(move |_| shown.with(Option::is_none));
@@ -127,14 +139,20 @@ fn List(
         topics.with(|t| {
             t.topics.iter().cloned().partition::<Vec<_>, _>(|t| {
                 t.retained != Some(0)
-                    || shown.as_ref().is_some_and(|(cluster, topic)| *cluster == t.cluster && *topic == t.topic)
+                    || shown
+                        .as_ref()
+                        .is_some_and(|(cluster, topic)| *cluster == t.cluster && *topic == t.topic)
             })
         })
     });
     let heading = move || {
         topics.with(|t| {
             let known: u64 = t.topics.iter().filter_map(|t| t.retained).sum();
-            let more = if t.topics.iter().any(|t| t.retained.is_none()) { "≥\u{a0}" } else { "" };
+            let more = if t.topics.iter().any(|t| t.retained.is_none()) {
+                "≥\u{a0}"
+            } else {
+                ""
+            };
             format!("{}, {more}{} retained", t.topics.len(), count_full(known))
         })
     };
@@ -167,7 +185,12 @@ fn item(topic: Memo<DeadLetterTopic>, shown: Memo<Option<Place>>) -> impl IntoVi
     let query = Query::get_context();
     let second = Second::get_context();
     let current = move || {
-        let here = shown.with(|s| topic.with(|t| s.as_ref().is_some_and(|(cluster, name)| *cluster == t.cluster && *name == t.topic)));
+        let here = shown.with(|s| {
+            topic.with(|t| {
+                s.as_ref()
+                    .is_some_and(|(cluster, name)| *cluster == t.cluster && *name == t.topic)
+            })
+        });
         here.then_some("true")
     };
     let class = move || topic.with(|t| growing(t.level));
@@ -175,7 +198,12 @@ fn item(topic: Memo<DeadLetterTopic>, shown: Memo<Option<Place>>) -> impl IntoVi
     let depth = move || {
         topic.with(|t| match t.retained {
             Some(n) => view! { <b class=class>{count_full(n)}</b> }.into_any(),
-            None => unknown(t.reason.as_deref().unwrap_or("Its offsets could not be read")).into_any(),
+            None => unknown(
+                t.reason
+                    .as_deref()
+                    .unwrap_or("Its offsets could not be read"),
+            )
+            .into_any(),
         })
     };
     let oldest = move || {
@@ -207,7 +235,12 @@ fn Topic(
 ) -> impl IntoView {
     let topic = Memo::new(move |_| {
         let (cluster, name) = shown.get()?;
-        topics.with(|t| t.topics.iter().find(|t| t.cluster == cluster && t.topic == name).cloned())
+        topics.with(|t| {
+            t.topics
+                .iter()
+                .find(|t| t.cluster == cluster && t.topic == name)
+                .cloned()
+        })
     });
     let there = Memo::new(move |_| topic.with(Option::is_some));
     move || {
@@ -232,7 +265,10 @@ fn head(topic: Memo<Option<DeadLetterTopic>>) -> impl IntoView {
         move || {
             topic.with(|t| {
                 t.as_ref().map(|t| {
-                    known(part(t), t.reason.as_deref().unwrap_or("It could not be read"))
+                    known(
+                        part(t),
+                        t.reason.as_deref().unwrap_or("It could not be read"),
+                    )
                 })
             })
         }
@@ -243,9 +279,16 @@ fn head(topic: Memo<Option<DeadLetterTopic>>) -> impl IntoView {
             let now = second.now();
             topic.with(|t| {
                 t.as_ref().map(|t| match (part(t), t.retained) {
-                    (Some(at), _) => view! { <span title=at.to_string()>{ago(at, now)}</span> }.into_any(),
+                    (Some(at), _) => {
+                        view! { <span title=at.to_string()>{ago(at, now)}</span> }.into_any()
+                    }
                     (None, Some(0)) => "none".into_any(),
-                    (None, _) => unknown(t.reason.as_deref().unwrap_or("Its records were not read yet")).into_any(),
+                    (None, _) => unknown(
+                        t.reason
+                            .as_deref()
+                            .unwrap_or("Its records were not read yet"),
+                    )
+                    .into_any(),
                 })
             })
         }
@@ -275,7 +318,12 @@ fn head(topic: Memo<Option<DeadLetterTopic>>) -> impl IntoView {
 
 /// Where its records came from and who gave them up.
 fn origin(query: Query, topic: &DeadLetterTopic) -> impl IntoView + use<> {
-    let topics = topic.origin_topics.iter().take(2).map(|name| view! { {entity_plain(Kind::Topic, name)}" " }).collect_view();
+    let topics = topic
+        .origin_topics
+        .iter()
+        .take(2)
+        .map(|name| view! { {entity_plain(Kind::Topic, name)}" " })
+        .collect_view();
     let groups = topic
         .groups
         .iter()
@@ -303,7 +351,9 @@ fn recognised(by: &str) -> String {
 /// The causes of the newest records; a press narrows the records to one.
 fn causes(topic: Memo<Option<DeadLetterTopic>>) -> impl IntoView {
     let query = Query::get_context();
-    let causes = Memo::new(move |_| topic.with(|t| t.as_ref().map(|t| t.causes.clone()).unwrap_or_default()));
+    let causes = Memo::new(move |_| {
+        topic.with(|t| t.as_ref().map(|t| t.causes.clone()).unwrap_or_default())
+    });
     let sampled = move || causes.with(|c| c.first().map_or(0, |c| c.sampled));
     view! {
         <div class="causes">
@@ -337,10 +387,15 @@ fn causes(topic: Memo<Option<DeadLetterTopic>>) -> impl IntoView {
 /// Divides a class name into its own name and its package.
 fn class_name(class: &str) -> (String, String) {
     if class == "unknown" {
-        return ("Unknown".to_owned(), "The headers tell no cause.".to_owned());
+        return (
+            "Unknown".to_owned(),
+            "The headers tell no cause.".to_owned(),
+        );
     }
     match class.rsplit_once('.') {
-        Some((package, name)) if !name.is_empty() && !name.contains(' ') => (name.to_owned(), package.to_owned()),
+        Some((package, name)) if !name.is_empty() && !name.contains(' ') => {
+            (name.to_owned(), package.to_owned())
+        }
         _ => (class.to_owned(), "\u{a0}".to_owned()),
     }
 }

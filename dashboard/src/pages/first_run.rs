@@ -24,7 +24,14 @@ enum Sender {
 }
 
 impl Sender {
-    const ALL: [Self; 6] = [Self::Any, Self::Java, Self::Python, Self::Node, Self::Go, Self::Collector];
+    const ALL: [Self; 6] = [
+        Self::Any,
+        Self::Java,
+        Self::Python,
+        Self::Node,
+        Self::Go,
+        Self::Collector,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -46,7 +53,11 @@ fn reachable(address: &str, page_host: &str) -> String {
         .trim_end_matches('/');
     for any in ["0.0.0.0:", "[::]:"] {
         if let Some(port) = bare.strip_prefix(any) {
-            let host = if page_host.is_empty() { "127.0.0.1" } else { page_host };
+            let host = if page_host.is_empty() {
+                "127.0.0.1"
+            } else {
+                page_host
+            };
             return format!("{host}:{port}");
         }
     }
@@ -162,7 +173,11 @@ pub(crate) fn FirstRun() -> impl IntoView {
     let host = window().location().hostname().unwrap_or_default();
     let at = move |part: fn(&Listeners) -> &String| {
         let host = host.clone();
-        Memo::new(move |_| status.with(|s| reachable(part(&s.listeners), &host)).unwrap_or_default())
+        Memo::new(move |_| {
+            status
+                .with(|s| reachable(part(&s.listeners), &host))
+                .unwrap_or_default()
+        })
     };
     let grpc = at.clone()(|l| &l.otlp_grpc);
     let http = at(|l| &l.otlp_http);
@@ -289,14 +304,19 @@ mod tests {
             let text = snippet(sender, "10.0.0.5:14317", "10.0.0.5:14318");
             assert!(text.contains("10.0.0.5:1431"), "{sender:?}: {text}");
         }
-        assert!(snippet(Sender::Any, "g:1", "h:2").contains("OTEL_EXPORTER_OTLP_ENDPOINT=http://h:2\n"));
+        assert!(
+            snippet(Sender::Any, "g:1", "h:2").contains("OTEL_EXPORTER_OTLP_ENDPOINT=http://h:2\n")
+        );
     }
 
     #[test]
     fn an_address_for_all_interfaces_becomes_the_pages_host() {
         assert_eq!(reachable("0.0.0.0:4318", "hw.example"), "hw.example:4318");
         assert_eq!(reachable("http://[::]:4317", ""), "127.0.0.1:4317");
-        assert_eq!(reachable("http://127.0.0.1:4318/", "hw.example"), "127.0.0.1:4318");
+        assert_eq!(
+            reachable("http://127.0.0.1:4318/", "hw.example"),
+            "127.0.0.1:4318"
+        );
         assert_eq!(port("[::1]:4317"), "4317");
     }
 }

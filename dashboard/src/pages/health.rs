@@ -14,7 +14,9 @@ use crate::components::marks::{Kind, entity, known, map_href};
 use crate::components::page::Page;
 use crate::components::surface::{Card, Fig};
 use crate::components::table::{Column, SortKey, Table};
-use crate::format::{age_text, ago, bytes, clock, count, count_full, duration_ms, duration_ns, percent, plural, rate};
+use crate::format::{
+    age_text, ago, bytes, clock, count, count_full, duration_ms, duration_ns, percent, plural, rate,
+};
 use crate::state::clock::{Second, now};
 use crate::state::query::Query;
 
@@ -35,27 +37,58 @@ fn troubles(status: &Status, brokers: Option<&Brokers>) -> Vec<(Tone, String)> {
     let mut found = Vec::new();
     let ingest = &status.ingest;
     if let Some(error) = &ingest.write_error {
-        found.push((Tone::Critical, format!("Spans cannot be written: {error}. Senders are asked to try again.")));
+        found.push((
+            Tone::Critical,
+            format!("Spans cannot be written: {error}. Senders are asked to try again."),
+        ));
     }
     for cluster in brokers.map_or(&[][..], |b| &b.clusters) {
         match cluster.state.as_str() {
             "ok" => {}
-            "connecting" => found.push((Tone::Warning, format!("{} is being connected to.", cluster.name))),
+            "connecting" => found.push((
+                Tone::Warning,
+                format!("{} is being connected to.", cluster.name),
+            )),
             _ => found.push((Tone::Critical, format!("{} is not read.", cluster.name))),
         }
     }
     let rejected: u64 = ingest.rejected.values().sum();
     if rejected > 0 {
-        found.push((Tone::Warning, format!("{} refused since the start; the reasons stand below.", plural(rejected, "span was", "spans were"))));
+        found.push((
+            Tone::Warning,
+            format!(
+                "{} refused since the start; the reasons stand below.",
+                plural(rejected, "span was", "spans were")
+            ),
+        ));
     }
-    if ingest.queue_capacity > 0 && ingest.queue_spans as f64 > QUEUE_FULL_FROM * ingest.queue_capacity as f64 {
-        found.push((Tone::Warning, "More spans arrive than are written: the queue is filling.".to_owned()));
+    if ingest.queue_capacity > 0
+        && ingest.queue_spans as f64 > QUEUE_FULL_FROM * ingest.queue_capacity as f64
+    {
+        found.push((
+            Tone::Warning,
+            "More spans arrive than are written: the queue is filling.".to_owned(),
+        ));
     }
-    if status.store.free_bytes.is_some_and(|free| free < DISK_LOW_BELOW) {
-        found.push((Tone::Critical, format!("The disk has only {} left.", bytes(status.store.free_bytes.unwrap_or(0)))));
+    if status
+        .store
+        .free_bytes
+        .is_some_and(|free| free < DISK_LOW_BELOW)
+    {
+        found.push((
+            Tone::Critical,
+            format!(
+                "The disk has only {} left.",
+                bytes(status.store.free_bytes.unwrap_or(0))
+            ),
+        ));
     }
     if status.flow.truncated {
-        found.push((Tone::Warning, "The map has more nodes or edges than are kept apart; the rest is folded into (other).".to_owned()));
+        found.push((
+            Tone::Warning,
+            "The map has more nodes or edges than are kept apart; the rest is folded into (other)."
+                .to_owned(),
+        ));
     }
     found.sort_by_key(|t| t.0);
     found
@@ -124,7 +157,9 @@ fn Figures(
     status: Signal<Arc<Status>>,
 ) -> impl IntoView {
     let with = move |part: fn(&Status) -> String| Signal::derive(move || status.with(|s| part(s)));
-    let value = move |part: fn(&Status) -> String| -> Children { Box::new(move || (move || status.with(|s| part(s))).into_any()) };
+    let value = move |part: fn(&Status) -> String| -> Children {
+        Box::new(move || (move || status.with(|s| part(s))).into_any())
+    };
     view! {
         <div class="strip">
             <Fig label="Spans in" source="over the last minute" value=value(|s| rate(s.ingest.spans_per_s))/>
@@ -154,7 +189,11 @@ fn cluster_state(cluster: &Cluster) -> impl IntoView + use<> {
         "unreachable" => (Icon::Critical, "c-crit", "Unreachable"),
         _ => (Icon::Unknown, "c-unk", "Unknown"),
     };
-    let class = if cluster.state == "ok" { "state quiet" } else { "state" };
+    let class = if cluster.state == "ok" {
+        "state quiet"
+    } else {
+        "state"
+    };
     view! { <span class=class data-testid="cluster-state">{icon.draw(colour)}{word}</span> }
 }
 
@@ -167,7 +206,11 @@ fn clusters(brokers: &Brokers) -> AnyView {
         }
         .into_any();
     }
-    let why = |c: &Cluster| c.reason.clone().unwrap_or_else(|| "It has not been read yet".to_owned());
+    let why = |c: &Cluster| {
+        c.reason
+            .clone()
+            .unwrap_or_else(|| "It has not been read yet".to_owned())
+    };
     let rows = brokers.clusters.iter().map(|c| {
         let last = c.last_read;
         let since = c.since;
@@ -258,7 +301,9 @@ fn StoreCard(
     /// The status.
     status: Signal<Arc<Status>>,
 ) -> impl IntoView {
-    let share = Memo::new(move |_| status.with(|s| s.store.bytes as f64 / s.store.retention_bytes.max(1) as f64 * 100.0));
+    let share = Memo::new(move |_| {
+        status.with(|s| s.store.bytes as f64 / s.store.retention_bytes.max(1) as f64 * 100.0)
+    });
     view! {
         <Card title="Store" sub="spans, by arrival">
             <div class="body">
@@ -329,19 +374,27 @@ fn Services(
     let rows = Signal::derive(move || status.with(|s| s.services.clone()));
     let columns = vec![
         Column::new("service", "Service", move |s: &ServiceStatus| {
-            let id = if s.namespace.is_empty() { format!("service:{}", s.name) } else { format!("service:{}/{}", s.namespace, s.name) };
+            let id = if s.namespace.is_empty() {
+                format!("service:{}", s.name)
+            } else {
+                format!("service:{}/{}", s.namespace, s.name)
+            };
             entity(Kind::Service, &s.name, map_href(query, &id))
         })
         .sort(|s| SortKey::Text(s.name.clone()))
         .csv("service", |s| s.name.clone()),
-        Column::new("namespace", "Namespace", |s: &ServiceStatus| s.namespace.clone())
-            .class("t2")
-            .sort(|s| SortKey::Text(s.namespace.clone()))
-            .csv("namespace", |s| s.namespace.clone()),
-        Column::new("environment", "Environment", |s: &ServiceStatus| s.environment.clone())
-            .class("t2")
-            .sort(|s| SortKey::Text(s.environment.clone()))
-            .csv("environment", |s| s.environment.clone()),
+        Column::new("namespace", "Namespace", |s: &ServiceStatus| {
+            s.namespace.clone()
+        })
+        .class("t2")
+        .sort(|s| SortKey::Text(s.namespace.clone()))
+        .csv("namespace", |s| s.namespace.clone()),
+        Column::new("environment", "Environment", |s: &ServiceStatus| {
+            s.environment.clone()
+        })
+        .class("t2")
+        .sort(|s| SortKey::Text(s.environment.clone()))
+        .csv("environment", |s| s.environment.clone()),
         Column::new("spans", "Spans", |s: &ServiceStatus| count_full(s.spans))
             .right()
             .tip("Since the store's begin or the process's start, whichever is later")

@@ -69,7 +69,11 @@ struct Branch {
 
 /// Returns how each consumer's part stands, in order of their last step.
 fn branches(journey: &Wire) -> Vec<Branch> {
-    let names: HashMap<&str, &str> = journey.lanes.iter().map(|l| (l.id.as_str(), l.name.as_str())).collect();
+    let names: HashMap<&str, &str> = journey
+        .lanes
+        .iter()
+        .map(|l| (l.id.as_str(), l.name.as_str()))
+        .collect();
     let consumer = |step: &Step| -> Option<String> {
         let lane = match step.kind.as_str() {
             "handled" | "failed" | "waiting" => &step.to,
@@ -101,7 +105,11 @@ fn branches(journey: &Wire) -> Vec<Branch> {
 
 /// Says how a branch stands.
 fn standing(branch: &Branch) -> String {
-    let again = if branch.attempts > 1 { format!(", {} attempts", branch.attempts) } else { String::new() };
+    let again = if branch.attempts > 1 {
+        format!(", {} attempts", branch.attempts)
+    } else {
+        String::new()
+    };
     let what = match branch.kind.as_str() {
         "handled" => "handled",
         "failed" => "failed",
@@ -118,10 +126,15 @@ fn standing(branch: &Branch) -> String {
 pub(crate) fn Journey() -> impl IntoView {
     let query = Query::get_context();
     let params = use_params_map();
-    let param = move |name: &'static str| Memo::new(move |_| params.read().get(name).unwrap_or_default());
+    let param =
+        move |name: &'static str| Memo::new(move |_| params.read().get(name).unwrap_or_default());
     let (key, value) = (param("key"), param("value"));
     let journey = fetch::<Wire>(&["traces"], move || {
-        Some(format!("/api/v1/journeys/{}/{}", segment(&key.get()), segment(&value.get())))
+        Some(format!(
+            "/api/v1/journeys/{}/{}",
+            segment(&key.get()),
+            segment(&value.get())
+        ))
     });
     let title = Signal::derive(move || match key.get().as_str() {
         "correlation" => value.get(),
@@ -161,13 +174,20 @@ fn Stand(
 ) -> impl IntoView {
     let View { query, journey, .. } = view;
     let second = Second::get_context();
-    let state = move || journey.with(|j| match j.state.as_str() {
-        "done" => (Icon::Done, "c-ok", "Done: every message seen sent was handled by every group seen"),
-        "failed" => (Icon::Critical, "c-crit", "Failed"),
-        "dead_lettered" => (Icon::DeadLetter, "c-dlq", "In dead letters"),
-        _ => (Icon::Clock, "c-info", "In progress"),
-    });
-    let actions = move || journey.with(|j| {
+    let state = move || {
+        journey.with(|j| match j.state.as_str() {
+            "done" => (
+                Icon::Done,
+                "c-ok",
+                "Done: every message seen sent was handled by every group seen",
+            ),
+            "failed" => (Icon::Critical, "c-crit", "Failed"),
+            "dead_lettered" => (Icon::DeadLetter, "c-dlq", "In dead letters"),
+            _ => (Icon::Clock, "c-info", "In progress"),
+        })
+    };
+    let actions = move || {
+        journey.with(|j| {
         let waiting = j.steps.iter().rev().find(|s| s.kind == "waiting").and_then(|s| {
             let (cluster, _) = lane_place(&s.from)?;
             let group = s.group.clone()?;
@@ -184,7 +204,8 @@ fn Stand(
             {waiting.map(|(href, group)| view! { <a class="btn primary" href=href>{Icon::Group.draw("")}{format!("Open lag of {group}")}</a> })}
             {dead.map(|href| view! { <a class="btn" class:primary=!first href=href>{Icon::DeadLetter.draw("")}"The dead letter"</a> })}
         }
-    });
+    })
+    };
     view! {
         <div class="stand">
             <div>
@@ -231,7 +252,18 @@ fn Stand(
 fn download(journey: Signal<Arc<Wire>>) {
     journey.with_untracked(|j| {
         if let Ok(text) = serde_json::to_string_pretty(&**j) {
-            let name: String = j.value.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
+            let name: String = j
+                .value
+                .chars()
+                .map(|c| {
+                    if c.is_ascii_alphanumeric() || c == '-' {
+                        c
+                    } else {
+                        '_'
+                    }
+                })
+                .take(80)
+                .collect();
             save(&format!("journey-{name}.json"), "application/json", &text);
         }
     });
@@ -243,13 +275,22 @@ pub(crate) fn FindJourney() -> impl IntoView {
     let query = Query::get_context();
     let params = use_params_map();
     let value = Memo::new(move |_| params.read().get("value").unwrap_or_default());
-    let found = fetch::<Journeys>(&["traces"], move || Some(format!("/api/v1/journeys?value={}", encode(&value.get()))));
-    let href = move |key: &str, value: &str| query.link(&format!("/journeys/{}/{}", segment(key), segment(value)), &[]);
+    let found = fetch::<Journeys>(&["traces"], move || {
+        Some(format!("/api/v1/journeys?value={}", encode(&value.get())))
+    });
+    let href = move |key: &str, value: &str| {
+        query.link(
+            &format!("/journeys/{}/{}", segment(key), segment(value)),
+            &[],
+        )
+    };
     Effect::new(move || {
-        let only = found.data.with(|f| match f.as_ref().map(|f| f.found.as_slice()) {
-            Some([one]) => Some(one.clone()),
-            _ => None,
-        });
+        let only = found
+            .data
+            .with(|f| match f.as_ref().map(|f| f.found.as_slice()) {
+                Some([one]) => Some(one.clone()),
+                _ => None,
+            });
         if let Some(one) = only {
             query.go(&untrack(|| href(&one.key, &one.value)), true);
         }
@@ -306,7 +347,11 @@ mod tests {
 
     #[test]
     fn each_consumer_stands_where_its_last_step_left_it() {
-        let lane = |id: &str| Lane { id: id.to_owned(), kind: "service".to_owned(), name: id.to_uppercase() };
+        let lane = |id: &str| Lane {
+            id: id.to_owned(),
+            kind: "service".to_owned(),
+            name: id.to_uppercase(),
+        };
         let journey = Wire {
             key: "correlation".to_owned(),
             value: "A-1".to_owned(),
@@ -326,13 +371,26 @@ mod tests {
             lanes: vec![lane("stock")],
             truncated: false,
         };
-        let all: Vec<_> = branches(&journey).iter().map(|b| format!("{}: {}", b.name, standing(b))).collect();
-        assert_eq!(all, ["STOCK: handled", "billing: handled, 2 attempts", "mail: waiting"]);
+        let all: Vec<_> = branches(&journey)
+            .iter()
+            .map(|b| format!("{}: {}", b.name, standing(b)))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                "STOCK: handled",
+                "billing: handled, 2 attempts",
+                "mail: waiting"
+            ]
+        );
     }
 
     #[test]
     fn a_lane_says_its_cluster() {
-        assert_eq!(lane_place("topic:kafka/orders/eu"), Some(("kafka", "orders/eu")));
+        assert_eq!(
+            lane_place("topic:kafka/orders/eu"),
+            Some(("kafka", "orders/eu"))
+        );
         assert_eq!(lane_place("service:shop"), None);
     }
 }

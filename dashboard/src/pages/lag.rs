@@ -67,7 +67,11 @@ fn above_mark(groups: &[GroupSummary]) -> u64 {
 }
 
 /// Writes when a group has caught up: `now`, a time, `never`; `None` when that cannot be told.
-pub(super) fn drains(lag_messages: Option<u64>, drain_ms: Option<u64>, out_per_s: Option<f64>) -> Option<String> {
+pub(super) fn drains(
+    lag_messages: Option<u64>,
+    drain_ms: Option<u64>,
+    out_per_s: Option<f64>,
+) -> Option<String> {
     match (lag_messages, drain_ms) {
         (Some(0), _) | (_, Some(0)) => Some("now".to_owned()),
         (_, Some(ms)) => Some(duration_ms(ms)),
@@ -80,7 +84,9 @@ pub(super) fn drains(lag_messages: Option<u64>, drain_ms: Option<u64>, out_per_s
 #[component]
 pub(crate) fn Lag() -> impl IntoView {
     let query = Query::get_context();
-    let groups = fetch::<Groups>(&["groups", "brokers"], move || Some(query.api("/groups", &[])));
+    let groups = fetch::<Groups>(&["groups", "brokers"], move || {
+        Some(query.api("/groups", &[]))
+    });
     view! {
         <Page title="Lag" layout=Layout::Bench>
             {loaded("groups", groups, || view! { <div class="pagebar"></div>{skeleton_rows(14)} }, move |groups| view! { <List groups=groups/> })}
@@ -122,7 +128,11 @@ fn List(
             match above_mark(&g.groups) {
                 0 => format!("No group of {} is above its mark.", count_full(all)),
                 1 => format!("1 of {} is above its mark.", plural(all, "group", "groups")),
-                n => format!("{} of {} are above their mark.", count_full(n), plural(all, "group", "groups")),
+                n => format!(
+                    "{} of {} are above their mark.",
+                    count_full(n),
+                    plural(all, "group", "groups")
+                ),
             }
         })
     };
@@ -136,7 +146,9 @@ fn List(
     };
     let read_at = move || {
         let now = second.now();
-        groups.with(|g| g.groups.iter().filter_map(|g| g.read_at).max()).map(|at| format!("offsets read {}", ago(at, now)))
+        groups
+            .with(|g| g.groups.iter().filter_map(|g| g.read_at).max())
+            .map(|at| format!("offsets read {}", ago(at, now)))
     };
     view! {
         <div class="pagebar" role="toolbar" aria-label="Filter groups">
@@ -157,7 +169,11 @@ fn List(
 }
 
 /// A chip for all, and one for each state that a group is in.
-fn chips(query: Query, groups: Signal<Arc<Groups>>, wanted: Memo<BTreeSet<String>>) -> impl IntoView {
+fn chips(
+    query: Query,
+    groups: Signal<Arc<Groups>>,
+    wanted: Memo<BTreeSet<String>>,
+) -> impl IntoView {
     let counts = Memo::new(move |_| {
         groups.with(|g| {
             // The first of a state is its worst: its colour is the chip's.
@@ -196,7 +212,13 @@ fn chips(query: Query, groups: Signal<Arc<Groups>>, wanted: Memo<BTreeSet<String
 /// What the filter looks at.
 fn text(row: &Row) -> String {
     let g = &row.group;
-    format!("{} {} {} {}", g.group, g.cluster, g.topics.join(" "), g.services.join(" "))
+    format!(
+        "{} {} {} {}",
+        g.group,
+        g.cluster,
+        g.topics.join(" "),
+        g.services.join(" ")
+    )
 }
 
 /// Writes a number for a CSV; empty when unknown.
@@ -315,7 +337,9 @@ fn lag_time(g: &GroupSummary) -> impl IntoView + use<> {
         _ => "n",
     };
     let text = match g.time_lag_ms {
-        Some(ms) => view! { <span class=class>{bounded_lag(ms, g.time_lag_bound)}</span> }.into_any(),
+        Some(ms) => {
+            view! { <span class=class>{bounded_lag(ms, g.time_lag_bound)}</span> }.into_any()
+        }
         None => unknown(&g.reason).into_any(),
     };
     view! { <span class="lagcell">{text}{gauge(g.time_lag_ms, g.mark_ms, g.level, 20.0)}</span> }
@@ -350,7 +374,10 @@ mod tests {
     fn a_group_that_cannot_catch_up_never_drains_and_unknown_is_not_never() {
         assert_eq!(drains(Some(0), None, Some(0.0)).as_deref(), Some("now"));
         assert_eq!(drains(Some(9), None, Some(0.0)).as_deref(), Some("never"));
-        assert_eq!(drains(Some(9), Some(60_000), Some(2.0)).as_deref(), Some("1\u{a0}m"));
+        assert_eq!(
+            drains(Some(9), Some(60_000), Some(2.0)).as_deref(),
+            Some("1\u{a0}m")
+        );
         assert_eq!(drains(Some(9), None, None), None);
         assert_eq!(drains(None, None, Some(1.0)), None);
     }
@@ -367,7 +394,11 @@ mod tests {
             }))
             .unwrap()
         };
-        let groups = [group("eu", "billing"), group("us", "billing"), group("us", "mail")];
+        let groups = [
+            group("eu", "billing"),
+            group("us", "billing"),
+            group("us", "mail"),
+        ];
         let ids: Vec<_> = rows_of(&groups).into_iter().map(|r| r.id).collect();
         assert_eq!(ids, ["eu/billing", "us/billing", "mail"]);
         assert_eq!(above_mark(&groups), 3);

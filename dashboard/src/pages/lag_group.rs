@@ -19,7 +19,8 @@ use crate::components::marks::{known, map_href, state_mark, trace_href};
 use crate::components::page::Page;
 use crate::components::surface::{Card, Fig};
 use crate::format::{
-    age_text, bounded_lag, clock, count_full, duration_fine, duration_ms, duration_ns, plural, rate, short_id, signed,
+    age_text, bounded_lag, clock, count_full, duration_fine, duration_ms, duration_ns, plural,
+    rate, short_id, signed,
 };
 use crate::state::clock::{Second, now};
 use crate::state::query::{Query, segment};
@@ -38,12 +39,23 @@ struct Parts {
 pub(crate) fn LagGroup() -> impl IntoView {
     let query = Query::get_context();
     let params = use_params_map();
-    let param = move |name: &'static str| Memo::new(move |_| params.read().get(name).unwrap_or_default());
+    let param =
+        move |name: &'static str| Memo::new(move |_| params.read().get(name).unwrap_or_default());
     let (cluster, group) = (param("cluster"), param("group"));
-    let path = move |rest: &str| format!("/groups/{}/{}{rest}", segment(&cluster.get()), segment(&group.get()));
-    let detail = fetch::<GroupDetail>(&["groups", "brokers"], move || Some(query.api(&path(""), &[])));
-    let history = fetch::<GroupHistory>(&["groups"], move || Some(query.api(&path("/history"), &[])));
-    let members = fetch::<GroupMembers>(&["groups"], move || Some(query.api(&path("/members"), &[])));
+    let path = move |rest: &str| {
+        format!(
+            "/groups/{}/{}{rest}",
+            segment(&cluster.get()),
+            segment(&group.get())
+        )
+    };
+    let detail = fetch::<GroupDetail>(&["groups", "brokers"], move || {
+        Some(query.api(&path(""), &[]))
+    });
+    let history =
+        fetch::<GroupHistory>(&["groups"], move || Some(query.api(&path("/history"), &[])));
+    let members =
+        fetch::<GroupMembers>(&["groups"], move || Some(query.api(&path("/members"), &[])));
     let above = Signal::derive(move || vec![("Lag".to_owned(), query.link("/lag", &[]))]);
     Hover::provide();
     view! {
@@ -69,7 +81,14 @@ fn Sentence(
         let q = detail.with(|d| format!("group = {}", say::quoted(&d.summary.group)));
         query.link("/traces", &[("q", &q)])
     };
-    let on_map = move || detail.with(|d| map_href(query, &format!("group:{}/{}", d.summary.cluster, d.summary.group)));
+    let on_map = move || {
+        detail.with(|d| {
+            map_href(
+                query,
+                &format!("group:{}/{}", d.summary.cluster, d.summary.group),
+            )
+        })
+    };
     view! {
         <div class="row top sayrow">
             <div class="grow">
@@ -96,11 +115,15 @@ fn Figures(
 ) -> impl IntoView {
     let detail = parts.detail;
     let second = Second::get_context();
-    let with = move |part: fn(&GroupDetail) -> String| Signal::derive(move || detail.with(|d| part(d)));
+    let with =
+        move |part: fn(&GroupDetail) -> String| Signal::derive(move || detail.with(|d| part(d)));
     let since = Signal::derive(move || {
         let now = second.now();
         detail.with(|d| {
-            let worst = format!("worst of {}", plural(d.partitions.len() as u64, "partition", "partitions"));
+            let worst = format!(
+                "worst of {}",
+                plural(d.partitions.len() as u64, "partition", "partitions")
+            );
             match d.summary.state_since {
                 Some(at) => format!("for {}, {worst}", age_text(now.0.saturating_sub(at.0))),
                 None => worst,
@@ -163,7 +186,12 @@ fn Body(
     /// The page.
     parts: Parts,
 ) -> impl IntoView {
-    let Parts { query, detail, history, members } = parts;
+    let Parts {
+        query,
+        detail,
+        history,
+        members,
+    } = parts;
     view! {
         <div class="grid-lg">
             <div class="col big">
@@ -183,7 +211,10 @@ fn Body(
 
 /// Returns the range of a history in milliseconds since the epoch.
 fn range_ms(history: &GroupHistory) -> (f64, f64) {
-    (history.window.from.as_millis() as f64, history.window.to.as_millis() as f64)
+    (
+        history.window.from.as_millis() as f64,
+        history.window.to.as_millis() as f64,
+    )
 }
 
 /// Lag in time against the mark, and in messages, on one time axis.
@@ -195,25 +226,31 @@ fn LagCharts(
     history: Signal<Arc<GroupHistory>>,
 ) -> impl IntoView {
     let range = Memo::new(move |_| history.with(|h| range_ms(h)));
-    let series = move |name: &'static str, class: &'static str, value: fn(&highwater_shared::lag::LagPoint) -> Option<u64>| {
-        Signal::derive(move || {
-            history.with(|h| {
-                vec![Series {
-                    name: name.to_owned(),
-                    class,
-                    filled: true,
-                    points: h
-                        .points
-                        .iter()
-                        .map(|p| (p.at.as_millis() as f64, value(p).map(|v| v as f64)))
-                        .collect(),
-                }]
+    let series =
+        move |name: &'static str,
+              class: &'static str,
+              value: fn(&highwater_shared::lag::LagPoint) -> Option<u64>| {
+            Signal::derive(move || {
+                history.with(|h| {
+                    vec![Series {
+                        name: name.to_owned(),
+                        class,
+                        filled: true,
+                        points: h
+                            .points
+                            .iter()
+                            .map(|p| (p.at.as_millis() as f64, value(p).map(|v| v as f64)))
+                            .collect(),
+                    }]
+                })
             })
-        })
-    };
+        };
     let mark = Signal::derive(move || Some(detail.with(|d| d.summary.mark_ms as f64)));
-    let spoken = Signal::derive(move || history.with(|h| detail.with(|d| say::chart(&d.summary, h))));
-    let sub = Signal::derive(move || history.with(|h| format!("every {}, from offsets", duration_ms(h.step_ms))));
+    let spoken =
+        Signal::derive(move || history.with(|h| detail.with(|d| say::chart(&d.summary, h))));
+    let sub = Signal::derive(move || {
+        history.with(|h| format!("every {}, from offsets", duration_ms(h.step_ms)))
+    });
     view! {
         <Card title="Lag" sub=sub>
             <div class="chartbox">
@@ -241,32 +278,43 @@ fn Why(
     let seen = Memo::new(move |_| history.with(|h| h.process.iter().any(|p| p.p95_ns.is_some())));
     let series = Signal::derive(move || {
         history.with(|h| {
-            let line = |name: &str, class, value: fn(&highwater_shared::lag::ProcessPoint) -> Option<u64>| Series {
-                name: name.to_owned(),
-                class,
-                filled: false,
-                points: h
-                    .process
-                    .iter()
-                    .map(|p| (p.at.as_millis() as f64, value(p).map(|v| v as f64)))
-                    .collect(),
-            };
-            vec![line("p99", "l2", |p| p.p99_ns), line("p95", "l1", |p| p.p95_ns)]
+            let line =
+                |name: &str,
+                 class,
+                 value: fn(&highwater_shared::lag::ProcessPoint) -> Option<u64>| {
+                    Series {
+                        name: name.to_owned(),
+                        class,
+                        filled: false,
+                        points: h
+                            .process
+                            .iter()
+                            .map(|p| (p.at.as_millis() as f64, value(p).map(|v| v as f64)))
+                            .collect(),
+                    }
+                };
+            vec![
+                line("p99", "l2", |p| p.p99_ns),
+                line("p95", "l1", |p| p.p95_ns),
+            ]
         })
     });
     let failed = move || {
         history.with(|h| {
-            let (errors, messages) = h
-                .process
-                .iter()
-                .fold((0_u64, 0_u64), |(e, m), p| (e.saturating_add(p.errors), m.saturating_add(p.messages)));
+            let (errors, messages) = h.process.iter().fold((0_u64, 0_u64), |(e, m), p| {
+                (e.saturating_add(p.errors), m.saturating_add(p.messages))
+            });
             crate::format::percent(errors, messages).map(|share| (errors, messages, share))
         })
     };
     let spoken = Signal::derive(move || {
         let last = history.with(|h| h.process.iter().rev().find_map(|p| p.p95_ns));
         detail.with(|d| match last {
-            Some(p95) => format!("Process time of {} over the range; p95 at its end {}", d.summary.group, duration_ns(p95)),
+            Some(p95) => format!(
+                "Process time of {} over the range; p95 at its end {}",
+                d.summary.group,
+                duration_ns(p95)
+            ),
             None => format!("Process time of {} is not known: no spans", d.summary.group),
         })
     });
@@ -337,7 +385,13 @@ fn Members(
     members: Fetched<GroupMembers>,
 ) -> impl IntoView {
     let sub = Signal::derive(move || {
-        let state = detail.with(|d| d.summary.broker_state.clone().unwrap_or_else(|| "state not known".to_owned()).to_lowercase());
+        let state = detail.with(|d| {
+            d.summary
+                .broker_state
+                .clone()
+                .unwrap_or_else(|| "state not known".to_owned())
+                .to_lowercase()
+        });
         let protocol = detail.with(|d| d.summary.protocol.clone());
         let count = members
             .data

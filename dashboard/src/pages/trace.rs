@@ -33,10 +33,12 @@ pub(crate) fn Trace() -> impl IntoView {
     let id = Memo::new(move |_| params.read().get("trace_id").unwrap_or_default());
     let trace = fetch::<Wire>(&["traces"], move || Some(address(&id.get())));
     let title = Signal::derive(move || {
-        trace.data.with(|t| match t.as_ref().and_then(|t| t.spans.first()) {
-            Some(span) => format!("{} {}", span.service, span.name),
-            None => "Trace".to_owned(),
-        })
+        trace
+            .data
+            .with(|t| match t.as_ref().and_then(|t| t.spans.first()) {
+                Some(span) => format!("{} {}", span.service, span.name),
+                None => "Trace".to_owned(),
+            })
     });
     let above = Signal::derive(move || vec![("Traces".to_owned(), query.link("/traces", &[]))]);
     view! {
@@ -137,7 +139,9 @@ impl View {
             .get_untracked()
             .and_then(|line| visible.binary_search(&line).ok());
         let to = match at {
-            Some(at) => at.saturating_add_signed(by).min(visible.len().saturating_sub(1)),
+            Some(at) => at
+                .saturating_add_signed(by)
+                .min(visible.len().saturating_sub(1)),
             None => 0,
         };
         if let Some(&line) = visible.get(to) {
@@ -149,9 +153,16 @@ impl View {
     fn next_of(self, among: &[usize], back: bool) {
         let from = self.selected.get_untracked();
         let next = if back {
-            among.iter().rev().find(|&&i| from.is_some_and(|f| i < f)).or(among.last())
+            among
+                .iter()
+                .rev()
+                .find(|&&i| from.is_some_and(|f| i < f))
+                .or(among.last())
         } else {
-            among.iter().find(|&&i| from.is_none_or(|f| i > f)).or(among.first())
+            among
+                .iter()
+                .find(|&&i| from.is_none_or(|f| i > f))
+                .or(among.first())
         };
         if let Some(&line) = next {
             self.select(line);
@@ -167,17 +178,26 @@ impl View {
     /// Zooms to the chosen span and its wait, with a little room around.
     fn zoom_to_selected(self) {
         let lines = self.lines.get_untracked();
-        if let Some(line) = self.selected.get_untracked().and_then(|i| lines.lines.get(i)) {
+        if let Some(line) = self
+            .selected
+            .get_untracked()
+            .and_then(|i| lines.lines.get(i))
+        {
             let from = line.start - line.wait.min(line.start);
             let room = (line.stop() - from) / 20 + 1_000;
-            self.zoom(Some((from.saturating_sub(room), line.stop().saturating_add(room))));
+            self.zoom(Some((
+                from.saturating_sub(room),
+                line.stop().saturating_add(room),
+            )));
         }
     }
 
     /// Goes along the first link of the chosen span: within the page if its other side is here.
     fn follow_link(self) {
         let lines = self.lines.get_untracked();
-        let Some(at) = self.selected.get_untracked() else { return };
+        let Some(at) = self.selected.get_untracked() else {
+            return;
+        };
         let link = match lines.lines.get(at).map(|l| &l.what) {
             Some(What::Linked(joined)) => Some((joined.trace_id.clone(), joined.span_id.clone())),
             _ => lines.span(at).and_then(|span| {
@@ -188,7 +208,10 @@ impl View {
         if let Some((trace, span)) = link {
             match span.as_deref().and_then(|span| lines.line_of(span)) {
                 Some(line) => self.select(line),
-                None => self.query.go(&untrack(|| trace_href(self.query, &trace, span.as_deref())), false),
+                None => self.query.go(
+                    &untrack(|| trace_href(self.query, &trace, span.as_deref())),
+                    false,
+                ),
             }
         }
     }
@@ -223,7 +246,10 @@ fn joined(ids: &BTreeSet<String>) -> String {
 /// Reads `zoom=from,to`; nonsense is no zoom.
 fn zoom_of(text: Option<&str>, length: u64) -> Option<(u64, u64)> {
     let (from, to) = text?.split_once(',')?;
-    let (from, to) = (from.parse::<u64>().ok()?, to.parse::<u64>().ok()?.min(length));
+    let (from, to) = (
+        from.parse::<u64>().ok()?,
+        to.parse::<u64>().ok()?.min(length),
+    );
     (from < to).then_some((from, to))
 }
 
@@ -277,24 +303,34 @@ fn Body(
             _ => true,
         },
     );
-    let folded = Memo::new(move |_| listed(query.get("fold")).into_iter().collect::<BTreeSet<_>>());
+    let folded = Memo::new(move |_| {
+        listed(query.get("fold"))
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+    });
     let visible = Memo::new(move |_| Arc::new(lines.with(|l| folded.with(|f| l.visible(f)))));
     let width = RwSignal::new(760.0);
     let fold_waits = Memo::new(move |_| query.get("waits").as_deref() != Some("full"));
     let zoom = Memo::new(move |_| zoom_of(query.get("zoom").as_deref(), lines.with(|l| l.length)));
-    let axis = Memo::new(move |_| {
-        lines.with(|l| axis_of(l, zoom.get(), fold_waits.get(), width.get()))
-    });
+    let axis =
+        Memo::new(move |_| lines.with(|l| axis_of(l, zoom.get(), fold_waits.get(), width.get())));
     let whole = Memo::new(move |_| lines.with(|l| axis_of(l, None, fold_waits.get(), width.get())));
     let selected = Memo::new(move |_| {
         let span = query.get("span")?;
         lines.with(|l| {
-            l.line_of(&span)
-                .or_else(|| (0..l.lines.len()).find(|&i| matches!(l.lines[i].what, What::Linked(_)) && l.key(i) == span))
+            l.line_of(&span).or_else(|| {
+                (0..l.lines.len())
+                    .find(|&i| matches!(l.lines[i].what, What::Linked(_)) && l.key(i) == span)
+            })
         })
     });
     let found = Memo::new(move |_| {
-        Arc::new(query.get("find").map(|text| lines.with(|l| l.find(&text))).unwrap_or_default())
+        Arc::new(
+            query
+                .get("find")
+                .map(|text| lines.with(|l| l.find(&text)))
+                .unwrap_or_default(),
+        )
     });
     let view = View {
         query,
@@ -316,7 +352,9 @@ fn Body(
             "ArrowDown" => view.step(1),
             "ArrowUp" => view.step(-1),
             "ArrowLeft" | "ArrowRight" => {
-                let Some(at) = view.selected.get_untracked() else { return false };
+                let Some(at) = view.selected.get_untracked() else {
+                    return false;
+                };
                 view.fold(at, ev.key() == "ArrowLeft");
             }
             "n" => view.next_of(&view.lines.get_untracked().errors, false),

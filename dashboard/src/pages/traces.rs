@@ -54,7 +54,9 @@ pub(crate) fn Traces() -> impl IntoView {
     let load_more = move || {
         let cursor = more.pages.with_untracked(|pages| match pages.last() {
             Some(last) => last.next_cursor.clone(),
-            None => first.data.with_untracked(|d| d.as_ref().and_then(|d| d.next_cursor.clone())),
+            None => first
+                .data
+                .with_untracked(|d| d.as_ref().and_then(|d| d.next_cursor.clone())),
         });
         if let Some(cursor) = cursor {
             more.load(untrack(|| address(Some(&cursor))));
@@ -102,12 +104,17 @@ fn QueryBar(
         let refused = || {
             // The server refused what is in force.
             let error = first.error.get()?;
-            let ApiError::Problem(problem) = error else { return None };
+            let ApiError::Problem(problem) = error else {
+                return None;
+            };
             if problem.status != 400 || in_force.get().unwrap_or_default() != text.trim() {
                 return None;
             }
             let at = place_in(&problem.detail, &text).unwrap_or(0..text.len());
-            Some(Wrong { at, why: problem.detail })
+            Some(Wrong {
+                at,
+                why: problem.detail,
+            })
         };
         match check(&text) {
             // Half an expression is not wrong while it is being written.
@@ -198,17 +205,29 @@ fn Results(
         let first = traces.get();
         more.pages.with(|pages| {
             for page in std::iter::once(&first).chain(pages) {
-                rows.extend(page.traces.iter().filter(|t| seen.insert(t.trace_id.clone())).cloned());
+                rows.extend(
+                    page.traces
+                        .iter()
+                        .filter(|t| seen.insert(t.trace_id.clone()))
+                        .cloned(),
+                );
             }
         });
         rows
     });
-    let last = Signal::derive(move || more.pages.with(|p| p.last().cloned()).unwrap_or_else(|| traces.get()));
+    let last = Signal::derive(move || {
+        more.pages
+            .with(|p| p.last().cloned())
+            .unwrap_or_else(|| traces.get())
+    });
     let more_there = move || last.with(|l| l.next_cursor.is_some());
     let searched = move || {
         let pages: u64 = more.pages.with(|p| p.iter().map(|p| p.searched).sum());
         traces.with(|t| {
-            let looked = t.searched.saturating_add(pages).min(t.total.max(t.searched));
+            let looked = t
+                .searched
+                .saturating_add(pages)
+                .min(t.total.max(t.searched));
             let all = plural(t.total, "span", "spans");
             if looked >= t.total {
                 format!("searched all of {all} in the range")
@@ -310,7 +329,11 @@ fn columns(query: Query) -> Vec<Column<TraceSummary>> {
 /// The way a trace took: its topics and the services after the root.
 fn through(t: &TraceSummary) -> impl IntoView + use<> {
     const SHOWN: usize = 2;
-    let title = format!("Services: {}\nTopics: {}", t.services.join(", "), t.topics.join(", "));
+    let title = format!(
+        "Services: {}\nTopics: {}",
+        t.services.join(", "),
+        t.topics.join(", ")
+    );
     let more = t.topics.len().saturating_sub(SHOWN) + t.services.len().saturating_sub(1 + SHOWN);
     let topics = t.topics.iter().take(SHOWN).map(|name| {
         view! { <span class="row tight">{Kind::Topic.icon().draw(Kind::Topic.class())}<span class="cutname">{name.clone()}</span></span> }
@@ -327,7 +350,10 @@ fn through(t: &TraceSummary) -> impl IntoView + use<> {
 fn split(t: &TraceSummary) -> impl IntoView + use<> {
     let waited = t.in_broker_ns.unwrap_or(0).min(t.duration_ns);
     let share = waited as f64 / t.duration_ns.max(1) as f64 * 100.0;
-    let spoken = format!("{} in a broker", percent(waited, t.duration_ns).unwrap_or_else(|| "0%".to_owned()));
+    let spoken = format!(
+        "{} in a broker",
+        percent(waited, t.duration_ns).unwrap_or_else(|| "0%".to_owned())
+    );
     view! {
         <span class="durb"><span class="tr" role="img" aria-label=spoken.clone() title=spoken>
             <i class="w" style:left="0%" style:width=format!("{share:.1}%")></i>
@@ -339,7 +365,11 @@ fn split(t: &TraceSummary) -> impl IntoView + use<> {
 /// Says what was not found, and offers the next step.
 fn nothing(query: Query, more_there: Signal<bool>, load_more: Callback<()>) -> AnyView {
     let q = query.get("q");
-    let title = if q.is_some() { "No trace matches" } else { "No trace in this range" };
+    let title = if q.is_some() {
+        "No trace matches"
+    } else {
+        "No trace in this range"
+    };
     view! {
         <Blank icon=Icon::Traces title=title>
             <p class="fs12 t2">{match q {

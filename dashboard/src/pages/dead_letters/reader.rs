@@ -75,7 +75,12 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 fn to_hex(text: &str) -> String {
     text.as_bytes()
         .chunks(16)
-        .map(|line| line.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" "))
+        .map(|line| {
+            line.iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -86,7 +91,13 @@ fn read(payload: &Payload, way: As) -> String {
         ("hex", As::Text) => from_hex(&payload.text)
             .unwrap_or_default()
             .iter()
-            .map(|&b| if (0x20..0x7f).contains(&b) || b == b'\n' { char::from(b) } else { '·' })
+            .map(|&b| {
+                if (0x20..0x7f).contains(&b) || b == b'\n' {
+                    char::from(b)
+                } else {
+                    '·'
+                }
+            })
             .collect(),
         ("text", As::Hex) => to_hex(&payload.text),
         _ => payload.text.clone(),
@@ -108,10 +119,14 @@ pub(super) fn Reader(
     let key = Memo::new(move |_| {
         record.with(|r| {
             let key = r.as_ref()?.key.as_ref()?;
-            (key.encoding == "text" && (1..=KEY_AT_MOST).contains(&key.text.len())).then(|| key.text.clone())
+            (key.encoding == "text" && (1..=KEY_AT_MOST).contains(&key.text.len()))
+                .then(|| key.text.clone())
         })
     });
-    let journeys = fetch::<Journeys>(&[], move || key.get().map(|k| format!("/api/v1/journeys?value={}", encode(&k))));
+    let journeys = fetch::<Journeys>(&[], move || {
+        key.get()
+            .map(|k| format!("/api/v1/journeys?value={}", encode(&k)))
+    });
     let journey = move || {
         journeys.data.with(|j| j.as_ref().and_then(|j| j.found.first().cloned())).map(|found| {
             let href = query.link(&format!("/journeys/{}/{}", segment(&found.key), segment(&found.value)), &[]);
@@ -134,7 +149,9 @@ pub(super) fn Reader(
     };
     let title = move || record.with(|r| r.as_ref().map(|r| position(r.partition, r.offset)));
     let since = move || {
-        record.with(|r| r.as_ref().and_then(|r| r.timestamp)).map(|at| format!("dead since {}", clock_ms(at, now())))
+        record
+            .with(|r| r.as_ref().and_then(|r| r.timestamp))
+            .map(|at| format!("dead since {}", clock_ms(at, now())))
     };
     view! {
         <Panel
@@ -195,7 +212,11 @@ fn body(query: Query, record: Record, cluster: &str) -> impl IntoView + use<> {
 fn header(header: &Header) -> impl IntoView + use<> {
     let long = header.text.contains('\n');
     let first = header.text.lines().next().unwrap_or_default().to_owned();
-    let shown = if long { format!("{first} …") } else { header.text.clone() };
+    let shown = if long {
+        format!("{first} …")
+    } else {
+        header.text.clone()
+    };
     view! {
         <dt title=header.name.clone()>{header.name.clone()}</dt>
         <dd title=header.text.clone()>{shown}{(header.encoding != "text").then(|| view! { <span class="t3">{format!("  {}", header.encoding)}</span> })}</dd>
@@ -210,7 +231,14 @@ fn error(error: &RecordError, group: Option<&str>, attempts: Option<u32>) -> imp
         around.push_str(&format!(" in {group}"));
     }
     if let Some(attempts) = attempts {
-        around.push_str(&format!(", {} made", if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") }));
+        around.push_str(&format!(
+            ", {} made",
+            if attempts == 1 {
+                "1 attempt".to_owned()
+            } else {
+                format!("{attempts} attempts")
+            }
+        ));
     }
     let wrapped = error.class.clone().filter(|class| *class != error.cause);
     let stack = error.stack_trace.clone();
@@ -255,7 +283,10 @@ fn Value(
     });
     let size = bytes(payload.bytes);
     let truncated = payload.truncated;
-    let copied = { let payload = payload.clone(); Signal::derive(move || read(&payload, way.get())) };
+    let copied = {
+        let payload = payload.clone();
+        Signal::derive(move || read(&payload, way.get()))
+    };
     view! {
         <section class="valuehead">
             <div class="row"><h3 class="h3">"Value"<span class="t3">{size}</span></h3>
@@ -320,7 +351,11 @@ mod tests {
         assert_eq!(ways(&payload("json", "{}")), [As::Json, As::Text]);
         assert_eq!(ways(&payload("text", "a")), [As::Text, As::Hex]);
         assert_eq!(ways(&payload("hex", "0a ff")), [As::Hex, As::Text]);
-        assert_eq!(ways(&payload("hex", "0a f")), [As::Hex], "half a byte is no text");
+        assert_eq!(
+            ways(&payload("hex", "0a f")),
+            [As::Hex],
+            "half a byte is no text"
+        );
     }
 
     #[test]

@@ -36,7 +36,10 @@ fn place(text: &str) -> Option<(i32, i64)> {
 
 /// Returns the class to group a record by.
 fn cause_of(record: &Record) -> &str {
-    record.error.as_ref().map_or("unknown", |e| e.cause.as_str())
+    record
+        .error
+        .as_ref()
+        .map_or("unknown", |e| e.cause.as_str())
 }
 
 /// The middle column and, when a record is chosen, the reader.
@@ -48,8 +51,13 @@ pub(super) fn Records(
     let query = Query::get_context();
     let path = Memo::new(move |_| {
         topic.with(|t| {
-            t.as_ref()
-                .map(|t| format!("/dead-letters/{}/{}/records", segment(&t.cluster), segment(&t.topic)))
+            t.as_ref().map(|t| {
+                format!(
+                    "/dead-letters/{}/{}/records",
+                    segment(&t.cluster),
+                    segment(&t.topic)
+                )
+            })
         })
     });
     let cause = query.memo("cause");
@@ -57,7 +65,9 @@ pub(super) fn Records(
     let address = move |cursor: Option<&str>| {
         let path = path.get()?;
         // The server looks for a text in all of a record: a cause's class is in its headers.
-        let text = typed.get().or_else(|| cause.get().filter(|c| c != "unknown"));
+        let text = typed
+            .get()
+            .or_else(|| cause.get().filter(|c| c != "unknown"));
         let mut own = vec![("limit", PAGE)];
         if let Some(text) = &text {
             own.push(("q", text.as_str()));
@@ -90,7 +100,9 @@ pub(super) fn Records(
     let next = move || {
         more.pages.with(|pages| match pages.last() {
             Some(last) => last.next_cursor.clone(),
-            None => first.data.with(|d| d.as_ref().and_then(|d| d.next_cursor.clone())),
+            None => first
+                .data
+                .with(|d| d.as_ref().and_then(|d| d.next_cursor.clone())),
         })
     };
     let load = move || {
@@ -112,12 +124,22 @@ pub(super) fn Records(
         }
         let (partition, offset) = (partition.to_string(), offset.to_string());
         let path = path.get()?;
-        Some(query.api(&path, &[("limit", "1"), ("partition", &partition), ("from_offset", &offset)]))
+        Some(query.api(
+            &path,
+            &[
+                ("limit", "1"),
+                ("partition", &partition),
+                ("from_offset", &offset),
+            ],
+        ))
     });
     let chosen = Memo::new(move |_| {
         listed.get().or_else(|| {
             let wanted = chosen_place.get()?;
-            alone.data.with(|d| d.as_ref().and_then(|d| d.records.iter().find(|r| place_of(r) == wanted).cloned()))
+            alone.data.with(|d| {
+                d.as_ref()
+                    .and_then(|d| d.records.iter().find(|r| place_of(r) == wanted).cloned())
+            })
         })
     });
     let step = move |by: isize| {
@@ -149,7 +171,9 @@ pub(super) fn Records(
             && !open.get()
             && (alone.data.with(Option::is_some) || alone.error.with(Option::is_some))
     };
-    let cluster = Memo::new(move |_| topic.with(|t| t.as_ref().map(|t| t.cluster.clone()).unwrap_or_default()));
+    let cluster = Memo::new(move |_| {
+        topic.with(|t| t.as_ref().map(|t| t.cluster.clone()).unwrap_or_default())
+    });
     view! {
         <section class="dlmain" aria-label="Records">
             {super::head(topic)}

@@ -32,7 +32,9 @@ fn fitted(lane: &Lane, width: f64) -> String {
     if lane.kind == "service" {
         lane.name.chars().take(room - 1).chain(['…']).collect()
     } else {
-        std::iter::once('…').chain(lane.name.chars().skip(length - room + 1)).collect()
+        std::iter::once('…')
+            .chain(lane.name.chars().skip(length - room + 1))
+            .collect()
     }
 }
 
@@ -84,20 +86,39 @@ pub(super) fn Steps(
         })
     });
     let drawn = Memo::new(move |_| {
-        let limit = if all.get() { usize::MAX } else { STEPS_AT_FIRST };
+        let limit = if all.get() {
+            usize::MAX
+        } else {
+            STEPS_AT_FIRST
+        };
         chosen.with(|c| c.iter().take(limit).copied().collect::<Vec<_>>())
     });
     let heading = move || {
-        let (shown, total) = (chosen.with(Vec::len) as u64, journey.with(|j| j.steps.len()) as u64);
+        let (shown, total) = (
+            chosen.with(Vec::len) as u64,
+            journey.with(|j| j.steps.len()) as u64,
+        );
         if shown < total {
-            format!("{} of {}, of one trace", count_full(shown), count_full(total))
+            format!(
+                "{} of {}, of one trace",
+                count_full(shown),
+                count_full(total)
+            )
         } else {
-            format!("{}, in order of time; the number is the trace", count_full(total))
+            format!(
+                "{}, in order of time; the number is the trace",
+                count_full(total)
+            )
         }
     };
     let rows = move || {
         let drawn = drawn.get();
-        journey.with(|j| drawn.iter().filter_map(|&i| Some(row(view, i, j.steps.get(i)?))).collect_view())
+        journey.with(|j| {
+            drawn
+                .iter()
+                .filter_map(|&i| Some(row(view, i, j.steps.get(i)?)))
+                .collect_view()
+        })
     };
     view! {
         <section class="card seqcard" aria-label="Steps">
@@ -120,7 +141,9 @@ pub(super) fn Steps(
 
 /// A step of the list: a link to its span.
 fn row(view: View, index: usize, step: &Step) -> impl IntoView + use<> {
-    let number = view.numbers.with_untracked(|n| n.get(&step.trace_id).copied());
+    let number = view
+        .numbers
+        .with_untracked(|n| n.get(&step.trace_id).copied());
     let href = trace_href(view.query, &step.trace_id, Some(&step.span_id));
     let waiting = step.kind == "waiting";
     let outcome = match step.kind.as_str() {
@@ -132,8 +155,16 @@ fn row(view: View, index: usize, step: &Step) -> impl IntoView + use<> {
     };
     let mark = kind_mark(&step.kind).map(|(icon, class)| icon.draw(&format!("i-xs {class}")));
     let linked = (step.joined_by == "link").then(|| view! { <span title="Joined by a link between traces">{Icon::Link.draw("i-xs t3")}</span> });
-    let error = step.error.as_ref().map(|e| e.message.clone()).unwrap_or_default();
-    let tip = if error.is_empty() { step.sentence.clone() } else { format!("{}\n{error}", step.sentence) };
+    let error = step
+        .error
+        .as_ref()
+        .map(|e| e.message.clone())
+        .unwrap_or_default();
+    let tip = if error.is_empty() {
+        step.sentence.clone()
+    } else {
+        format!("{}\n{error}", step.sentence)
+    };
     view! {
         <a class="step" role="listitem" data-testid="journey-step" href=href title=tip
             aria-current=waiting.then_some("step") class:cur=waiting
@@ -238,9 +269,19 @@ mod tests {
 
     #[test]
     fn a_topic_keeps_its_end_and_a_service_its_beginning() {
-        let lane = |kind: &str, name: &str| Lane { id: String::new(), kind: kind.to_owned(), name: name.to_owned() };
-        assert_eq!(fitted(&lane("retry_topic", "orders.billing.retry-1"), 64.0), "…g.retry-1");
-        assert_eq!(fitted(&lane("service", "notification-service"), 64.0), "notificat…");
+        let lane = |kind: &str, name: &str| Lane {
+            id: String::new(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        assert_eq!(
+            fitted(&lane("retry_topic", "orders.billing.retry-1"), 64.0),
+            "…g.retry-1"
+        );
+        assert_eq!(
+            fitted(&lane("service", "notification-service"), 64.0),
+            "notificat…"
+        );
         assert_eq!(fitted(&lane("topic", "orders"), 64.0), "orders");
     }
 }

@@ -50,7 +50,12 @@ pub(super) fn Timeline(
     /// The page.
     view: View,
 ) -> impl IntoView {
-    let View { query, journey, only, .. } = view;
+    let View {
+        query,
+        journey,
+        only,
+        ..
+    } = view;
     let node = NodeRef::<Div>::new();
     let size = measure(node);
     let axis = Memo::new(move |_| journey.with(|j| axis(j, size.get().0.max(300.0))));
@@ -102,31 +107,44 @@ pub(super) fn Timeline(
             }).collect_view()
         })
     };
-    let bands = move || axis.with(|axis| {
+    let bands = move || {
+        axis.with(|axis| {
         axis.pieces()
             .iter()
             .filter(|p| p.folded)
             .map(|p| view! { <i class="tlband" style:left=share(p.left) style:width=share(p.width)></i> })
             .collect_view()
-    });
+    })
+    };
     let rows = move || {
         journey.with(|j| {
             axis.with(|axis| {
-                j.traces.iter().take(TRACES_AT_MOST).map(|t| {
-                    let bars = j
-                        .steps
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, s)| s.trace_id == t.trace_id)
-                        .map(|(i, s)| bar(view, j, axis, i, s))
-                        .collect_view();
-                    view! { <div class="tlrow">{bars}</div> }
-                }).collect_view()
+                j.traces
+                    .iter()
+                    .take(TRACES_AT_MOST)
+                    .map(|t| {
+                        let bars = j
+                            .steps
+                            .iter()
+                            .enumerate()
+                            .filter(|(_, s)| s.trace_id == t.trace_id)
+                            .map(|(i, s)| bar(view, j, axis, i, s))
+                            .collect_view();
+                        view! { <div class="tlrow">{bars}</div> }
+                    })
+                    .collect_view()
             })
         })
     };
     let hidden = move || journey.with(|j| j.traces.len().saturating_sub(TRACES_AT_MOST) as u64);
-    let spoken = move || journey.with(|j| format!("Time line of {}", plural(j.traces.len() as u64, "trace", "traces")));
+    let spoken = move || {
+        journey.with(|j| {
+            format!(
+                "Time line of {}",
+                plural(j.traces.len() as u64, "trace", "traces")
+            )
+        })
+    };
     view! {
         <Card title="Time line" sub=sub actions=|| view! {
             <span class="legend">
@@ -145,13 +163,24 @@ pub(super) fn Timeline(
 }
 
 /// A step's wait and work on the time line.
-fn bar(view: View, journey: &Wire, axis: &Axis, index: usize, step: &Step) -> impl IntoView + use<> {
+fn bar(
+    view: View,
+    journey: &Wire,
+    axis: &Axis,
+    index: usize,
+    step: &Step,
+) -> impl IntoView + use<> {
     let (start, end) = work(journey, step);
     let waiting = step.kind == "waiting";
     let wait = step.in_broker_ns.unwrap_or(0).min(start);
     let (w0, x0, x1) = (axis.place(start - wait), axis.place(start), axis.place(end));
     // The colour of who works: who sends when producing, who receives when handling.
-    let lane = if step.kind == "produced" || step.kind == "retried" || step.kind == "dead_lettered" { &step.from } else { &step.to };
+    let lane = if step.kind == "produced" || step.kind == "retried" || step.kind == "dead_lettered"
+    {
+        &step.from
+    } else {
+        &step.to
+    };
     let hue = journey
         .lanes
         .iter()
@@ -159,9 +188,18 @@ fn bar(view: View, journey: &Wire, axis: &Axis, index: usize, step: &Step) -> im
         .position(|l| l.id == *lane)
         .unwrap_or(7)
         % 8;
-    let class = move |base: String| move || if view.hover.get() == Some(index) { format!("{base} on") } else { base.clone() };
+    let class = move |base: String| {
+        move || {
+            if view.hover.get() == Some(index) {
+                format!("{base} on")
+            } else {
+                base.clone()
+            }
+        }
+    };
     let wait_class = if waiting { "wt pend" } else { "wt" };
-    let mark = kind_mark(&step.kind).filter(|_| !matches!(step.kind.as_str(), "failed" | "waiting"));
+    let mark =
+        kind_mark(&step.kind).filter(|_| !matches!(step.kind.as_str(), "failed" | "waiting"));
     view! {
         {(wait > 0).then(|| view! { <span class=wait_class title=format!("{} in broker", duration_fine(wait)) style:left=share(w0) style:width=share(x0 - w0)></span> })}
         {(!waiting).then(|| view! {

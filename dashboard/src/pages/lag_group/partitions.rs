@@ -20,7 +20,10 @@ const PARTITIONS_AT_MOST: usize = 256;
 
 /// Writes partition numbers in runs: `0-3, 7`; with their topic when there are several.
 pub(super) fn listed(partitions: &[MemberPartition], with_topic: bool) -> String {
-    let mut sorted: Vec<(&str, i32)> = partitions.iter().map(|p| (p.topic.as_str(), p.partition)).collect();
+    let mut sorted: Vec<(&str, i32)> = partitions
+        .iter()
+        .map(|p| (p.topic.as_str(), p.partition))
+        .collect();
     sorted.sort_unstable();
     let mut out: Vec<String> = Vec::new();
     let mut at = 0;
@@ -33,8 +36,16 @@ pub(super) fn listed(partitions: &[MemberPartition], with_topic: bool) -> String
             at += 1;
         }
         at += 1;
-        let run = if last > first { format!("{first}-{last}") } else { first.to_string() };
-        out.push(if with_topic && topic != said { format!("{topic} {run}") } else { run });
+        let run = if last > first {
+            format!("{first}-{last}")
+        } else {
+            first.to_string()
+        };
+        out.push(if with_topic && topic != said {
+            format!("{topic} {run}")
+        } else {
+            run
+        });
         said = topic;
     }
     out.join(", ")
@@ -53,7 +64,13 @@ fn cells(steps: &[Option<u64>]) -> Vec<Option<u64>> {
 fn drawn(partitions: &[PartitionLag]) -> Vec<&PartitionLag> {
     let mut all: Vec<&PartitionLag> = partitions.iter().collect();
     if all.len() > PARTITIONS_AT_MOST {
-        all.sort_by_key(|p| (p.state, std::cmp::Reverse(p.time_lag_ms), std::cmp::Reverse(p.lag_messages)));
+        all.sort_by_key(|p| {
+            (
+                p.state,
+                std::cmp::Reverse(p.time_lag_ms),
+                std::cmp::Reverse(p.lag_messages),
+            )
+        });
         all.truncate(PARTITIONS_AT_MOST);
     }
     all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
@@ -70,7 +87,10 @@ pub(super) fn Heat(
 ) -> impl IntoView {
     let sub = Signal::derive(move || {
         detail.with(|d| {
-            let read = format!("{} of {} read", d.summary.partitions_read, d.summary.partitions_total);
+            let read = format!(
+                "{} of {} read",
+                d.summary.partitions_read, d.summary.partitions_total
+            );
             if d.partitions.len() > PARTITIONS_AT_MOST {
                 format!("{read}; the worst {PARTITIONS_AT_MOST} are shown")
             } else {
@@ -81,7 +101,9 @@ pub(super) fn Heat(
     let heading = move || {
         history.data.with(|h| match h {
             Some(h) => {
-                let step = h.step_ms.saturating_mul(h.points.len().div_ceil(COLUMNS).max(1) as u64);
+                let step = h
+                    .step_ms
+                    .saturating_mul(h.points.len().div_ceil(COLUMNS).max(1) as u64);
                 format!(
                     "{} to {}, time lag each {}",
                     clock_short(h.window.from, now()),
@@ -141,7 +163,12 @@ fn row(p: &PartitionLag, steps: &[Option<u64>], mark_ms: u64) -> impl IntoView +
             None => "lag not known".to_owned(),
         }
     );
-    let offsets = |name: &str, value: Option<i64>| format!("{name} {}", value.map_or_else(|| "not known".to_owned(), signed));
+    let offsets = |name: &str, value: Option<i64>| {
+        format!(
+            "{name} {}",
+            value.map_or_else(|| "not known".to_owned(), signed)
+        )
+    };
     let tip = [
         p.reason.clone(),
         offsets("committed", p.committed_offset),
@@ -154,11 +181,19 @@ fn row(p: &PartitionLag, steps: &[Option<u64>], mark_ms: u64) -> impl IntoView +
     .join("\n");
     let over = p.time_lag_ms.is_some_and(|ms| ms > mark_ms);
     let lag = p.lag_messages.map(|lag| {
-        let bound = if p.lag_is_upper_bound && lag > 0 { "≤\u{a0}" } else { "" };
+        let bound = if p.lag_is_upper_bound && lag > 0 {
+            "≤\u{a0}"
+        } else {
+            ""
+        };
         format!("{bound}{}", count_full(lag))
     });
     let mark = (p.state != State::Ok).then(|| {
-        let level = if over { highwater_shared::Level::Critical } else { highwater_shared::Level::Warning };
+        let level = if over {
+            highwater_shared::Level::Critical
+        } else {
+            highwater_shared::Level::Warning
+        };
         state_icon(p.state).draw(&format!("i-xs {}", state_class(p.state, level)))
     });
     let member = p.member.clone().unwrap_or_else(|| "none".to_owned());
@@ -180,7 +215,12 @@ fn nearest(partitions: &[PartitionLag]) -> Option<(&PartitionLag, f64)> {
         .filter_map(|p| {
             let (start, committed, end) = (p.log_start_offset?, p.committed_offset?, p.end_offset?);
             let kept = end.saturating_sub(start);
-            (kept > 0).then(|| (p, (committed.saturating_sub(start) as f64 / kept as f64).clamp(0.0, 1.0)))
+            (kept > 0).then(|| {
+                (
+                    p,
+                    (committed.saturating_sub(start) as f64 / kept as f64).clamp(0.0, 1.0),
+                )
+            })
         })
         .min_by(|a, b| a.1.total_cmp(&b.1))
 }
@@ -193,7 +233,10 @@ pub(super) fn Retention(
 ) -> impl IntoView {
     let sub = Signal::derive(move || {
         detail.with(|d| match d.retention_ms {
-            Some(ms) if ms >= 0 => format!("records are deleted after {}", duration_ms(ms.unsigned_abs())),
+            Some(ms) if ms >= 0 => format!(
+                "records are deleted after {}",
+                duration_ms(ms.unsigned_abs())
+            ),
             Some(_) => "records are kept without limit".to_owned(),
             None => "retention not known".to_owned(),
         })
@@ -231,24 +274,47 @@ mod tests {
     use super::*;
 
     fn member(topic: &str, partition: i32) -> MemberPartition {
-        MemberPartition { topic: topic.to_owned(), partition }
+        MemberPartition {
+            topic: topic.to_owned(),
+            partition,
+        }
     }
 
     #[test]
     fn partitions_are_listed_in_runs() {
-        let all = [member("b", 7), member("a", 1), member("a", 0), member("a", 2), member("a", 9)];
+        let all = [
+            member("b", 7),
+            member("a", 1),
+            member("a", 0),
+            member("a", 2),
+            member("a", 9),
+        ];
         assert_eq!(listed(&all, true), "a 0-2, 9, b 7");
         assert_eq!(listed(&all[1..], false), "0-2, 9");
         assert_eq!(listed(&[], true), "");
-        assert_eq!(listed(&[member("a", i32::MAX)], false), i32::MAX.to_string());
+        assert_eq!(
+            listed(&[member("a", i32::MAX)], false),
+            i32::MAX.to_string()
+        );
     }
 
     #[test]
     fn a_cell_is_the_worst_of_its_steps_and_open_only_where_nothing_was_read() {
-        let steps: Vec<_> = (0..60).map(|i| if (10..14).contains(&i) || i == 20 { None } else { Some(i) }).collect();
+        let steps: Vec<_> = (0..60)
+            .map(|i| {
+                if (10..14).contains(&i) || i == 20 {
+                    None
+                } else {
+                    Some(i)
+                }
+            })
+            .collect();
         let cells = cells(&steps);
         assert_eq!(cells.len(), 30);
-        assert_eq!((cells[0], cells[5], cells[6], cells[10]), (Some(1), None, None, Some(21)));
+        assert_eq!(
+            (cells[0], cells[5], cells[6], cells[10]),
+            (Some(1), None, None, Some(21))
+        );
         assert!(super::cells(&[]).is_empty());
     }
 }

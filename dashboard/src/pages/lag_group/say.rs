@@ -5,7 +5,9 @@
 use highwater_shared::Instant;
 use highwater_shared::lag::{GroupHistory, GroupSummary, State};
 
-use crate::format::{age_text, bounded_lag, clock, count_full, duration_ms, plural, rate, time_lag};
+use crate::format::{
+    age_text, bounded_lag, clock, count_full, duration_ms, plural, rate, time_lag,
+};
 
 /// Quotes a name for an expression where it needs it.
 pub(super) fn quoted(name: &str) -> String {
@@ -59,7 +61,10 @@ pub(super) fn pieces(s: &GroupSummary) -> Vec<(String, bool)> {
         return vec![(reason, false)];
     };
     if messages == 0 && s.state == State::Ok {
-        return vec![(format!("{} has read everything on {topics}.", s.group), false)];
+        return vec![(
+            format!("{} has read everything on {topics}.", s.group),
+            false,
+        )];
     }
     let amount = match s.time_lag_ms {
         Some(ms) => format!(
@@ -74,7 +79,11 @@ pub(super) fn pieces(s: &GroupSummary) -> Vec<(String, bool)> {
         (_, Some(trend)) => format!(" behind on {topics} and {trend}."),
         (_, None) => format!(" behind on {topics}."),
     };
-    vec![(format!("{} is ", s.group), false), (amount, true), (way, false)]
+    vec![
+        (format!("{} is ", s.group), false),
+        (amount, true),
+        (way, false),
+    ]
 }
 
 /// Says why, since when and what the rates mean.
@@ -117,7 +126,11 @@ pub(super) fn more(s: &GroupSummary, now: Instant) -> String {
 pub(super) fn chart(s: &GroupSummary, history: &GroupHistory) -> String {
     let highest = history.points.iter().filter_map(|p| p.time_lag_ms).max();
     let last = history.points.iter().rev().find_map(|p| p.time_lag_ms);
-    let missing = history.points.iter().filter(|p| p.time_lag_ms.is_none()).count() as u64;
+    let missing = history
+        .points
+        .iter()
+        .filter(|p| p.time_lag_ms.is_none())
+        .count() as u64;
     let mut text = match (highest, last) {
         (Some(highest), Some(last)) => format!(
             "Time lag of {} over the range: {} at its end, {} at most, against a mark of {}.",
@@ -129,7 +142,11 @@ pub(super) fn chart(s: &GroupSummary, history: &GroupHistory) -> String {
         _ => format!("Time lag of {} was not read in the range.", s.group),
     };
     if missing > 0 && last.is_some() {
-        text.push_str(&format!(" {} of {} steps were not read.", count_full(missing), count_full(history.points.len() as u64)));
+        text.push_str(&format!(
+            " {} of {} steps were not read.",
+            count_full(missing),
+            count_full(history.points.len() as u64)
+        ));
     }
     text
 }
@@ -170,7 +187,11 @@ mod tests {
     }
 
     fn sentence(s: &GroupSummary) -> String {
-        pieces(s).into_iter().map(|p| p.0).collect::<String>().replace('\u{a0}', " ")
+        pieces(s)
+            .into_iter()
+            .map(|p| p.0)
+            .collect::<String>()
+            .replace('\u{a0}', " ")
     }
 
     #[test]
@@ -180,9 +201,13 @@ mod tests {
             sentence(&s),
             "billing is 12,400 messages (3 m 20 s) behind on orders and falling further behind."
         );
-        assert!(more(&s, Instant(1_860_000_000_000)).replace('\u{a0}', " ").ends_with(
-            "At these rates it never drains: it needs 6.6/s more. Above its mark of 1 m."
-        ));
+        assert!(
+            more(&s, Instant(1_860_000_000_000))
+                .replace('\u{a0}', " ")
+                .ends_with(
+                    "At these rates it never drains: it needs 6.6/s more. Above its mark of 1 m."
+                )
+        );
         s.state = State::Ok;
         s.out_per_s = Some(90.0);
         s.topics = ["a", "b", "c"].map(str::to_owned).to_vec();

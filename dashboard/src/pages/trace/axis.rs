@@ -49,9 +49,19 @@ impl Axis {
     ///
     /// `busy` are the spans' times, in any order; a stretch of more than a tenth of the range in which none runs is
     /// folded to [`BAND_PX`] when `fold` is set. `width_px` is the width it is drawn at.
-    pub(crate) fn new(from: u64, to: u64, busy: impl IntoIterator<Item = (u64, u64)>, fold: bool, width_px: f64) -> Self {
+    pub(crate) fn new(
+        from: u64,
+        to: u64,
+        busy: impl IntoIterator<Item = (u64, u64)>,
+        fold: bool,
+        width_px: f64,
+    ) -> Self {
         let to = to.max(from.saturating_add(1));
-        let gaps = if fold { gaps(from, to, busy) } else { Vec::new() };
+        let gaps = if fold {
+            gaps(from, to, busy)
+        } else {
+            Vec::new()
+        };
         let mut spans = Vec::with_capacity(gaps.len() * 2 + 1);
         let mut at = from;
         for (start, end) in gaps {
@@ -68,7 +78,11 @@ impl Axis {
         let stretches = spans.len() as f64 - bands;
         // Bands never take more than half of a narrow axis.
         let band = (BAND_PX / width_px.max(1.0)).min(0.5 / bands.max(1.0));
-        let room = if stretches > 0.0 { 1.0 - band * bands } else { 0.0 };
+        let room = if stretches > 0.0 {
+            1.0 - band * bands
+        } else {
+            0.0
+        };
         let widths = share(
             &spans
                 .iter()
@@ -87,7 +101,13 @@ impl Axis {
                     (true, false) => 1.0 / bands,
                     (false, _) => widths.next().unwrap_or_default(),
                 };
-                let piece = Piece { from, to, left, width, folded };
+                let piece = Piece {
+                    from,
+                    to,
+                    left,
+                    width,
+                    folded,
+                };
                 left += width;
                 piece
             })
@@ -106,7 +126,10 @@ impl Axis {
 
     /// Returns the place of a moment; what lies outside stands at the edge.
     pub(crate) fn place(&self, at: u64) -> f64 {
-        let i = self.pieces.partition_point(|p| p.to < at).min(self.pieces.len() - 1);
+        let i = self
+            .pieces
+            .partition_point(|p| p.to < at)
+            .min(self.pieces.len() - 1);
         let piece = &self.pieces[i];
         let inside = at.clamp(piece.from, piece.to) - piece.from;
         let share = inside as f64 / (piece.to - piece.from).max(1) as f64;
@@ -211,7 +234,9 @@ fn share(lengths: &[f64], room: f64) -> Vec<f64> {
             return widths
                 .into_iter()
                 .zip(lengths)
-                .map(|(width, length)| width.unwrap_or((room - taken) * length / open.max(f64::EPSILON)))
+                .map(|(width, length)| {
+                    width.unwrap_or((room - taken) * length / open.max(f64::EPSILON))
+                })
                 .collect();
         }
     }
@@ -220,13 +245,17 @@ fn share(lengths: &[f64], room: f64) -> Vec<f64> {
 /// Returns the next of 1, 2, 5 times a power of ten, in the units of a clock above a minute.
 fn round_step(nanos: f64) -> u64 {
     const SECOND: u64 = 1_000_000_000;
-    const CLOCK: [u64; 11] = [60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800];
+    const CLOCK: [u64; 11] = [
+        60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800,
+    ];
     if nanos > 30.0 * SECOND as f64 {
         return CLOCK
             .iter()
             .map(|s| s * SECOND)
             .find(|s| *s as f64 >= nanos)
-            .unwrap_or_else(|| (nanos / (604_800.0 * SECOND as f64)).ceil() as u64 * 604_800 * SECOND);
+            .unwrap_or_else(|| {
+                (nanos / (604_800.0 * SECOND as f64)).ceil() as u64 * 604_800 * SECOND
+            });
     }
     let mut power = 1_u64;
     loop {
@@ -267,7 +296,12 @@ mod tests {
         Axis::new(
             0,
             234_000 * MS,
-            [(0, 90 * MS), (200_000 * MS, 202_000 * MS), (232_000 * MS, 234_000 * MS), (60 * MS, 80 * MS)],
+            [
+                (0, 90 * MS),
+                (200_000 * MS, 202_000 * MS),
+                (232_000 * MS, 234_000 * MS),
+                (60 * MS, 80 * MS),
+            ],
             true,
             650.0,
         )
@@ -321,7 +355,11 @@ mod tests {
         let axis = Axis::new(0, 9_000, busy, true, 400.0);
         let width: f64 = axis.pieces().iter().map(|p| p.width).sum();
         assert!((width - 1.0).abs() < 1e-9);
-        assert!(axis.pieces().iter().all(|p| p.width > 0.02), "{:?}", axis.pieces());
+        assert!(
+            axis.pieces().iter().all(|p| p.width > 0.02),
+            "{:?}",
+            axis.pieces()
+        );
     }
 
     #[test]
@@ -339,9 +377,21 @@ mod tests {
         assert_eq!(ticks[0].label, "0");
         assert!(ticks.iter().any(|t| t.label.starts_with('+')), "{ticks:?}");
         for pair in ticks.windows(2) {
-            assert!((pair[1].x - pair[0].x) * 650.0 >= TICK_EVERY_PX - 1.0, "{pair:?}");
+            assert!(
+                (pair[1].x - pair[0].x) * 650.0 >= TICK_EVERY_PX - 1.0,
+                "{pair:?}"
+            );
         }
-        for length in [7, 900, 12_345, 4_400_000, 90_000_000, 61_000_000_000, 40_000_000_000_000, u64::MAX / 4] {
+        for length in [
+            7,
+            900,
+            12_345,
+            4_400_000,
+            90_000_000,
+            61_000_000_000,
+            40_000_000_000_000,
+            u64::MAX / 4,
+        ] {
             let ticks = Axis::new(0, length, [], true, 800.0).ticks(800.0);
             assert!((1..=18).contains(&ticks.len()), "{length}: {}", ticks.len());
         }

@@ -30,7 +30,13 @@ enum Tab {
 }
 
 impl Tab {
-    const ALL: [Self; 5] = [Self::Message, Self::Attributes, Self::Events, Self::Links, Self::Raw];
+    const ALL: [Self; 5] = [
+        Self::Message,
+        Self::Attributes,
+        Self::Events,
+        Self::Links,
+        Self::Raw,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -68,7 +74,10 @@ struct Chosen {
 fn producer_of(lines: &Lines, at: usize, span: &TraceSpan) -> Option<u64> {
     span.in_broker_ns?;
     let parent = lines.ancestors(at).into_iter().next();
-    let linked = span.links.iter().find_map(|link| lines.line_of(&link.span_id));
+    let linked = span
+        .links
+        .iter()
+        .find_map(|link| lines.line_of(&link.span_id));
     parent
         .into_iter()
         .chain(linked)
@@ -132,7 +141,9 @@ pub(super) fn Detail(
 fn facts(chosen: Chosen) -> impl IntoView {
     let span = chosen.span;
     let state = match span.status.as_str() {
-        "error" => view! { <span class="state c-crit">{Icon::Critical.draw("")}"Error"</span> }.into_any(),
+        "error" => {
+            view! { <span class="state c-crit">{Icon::Critical.draw("")}"Error"</span> }.into_any()
+        }
         "ok" => view! { <span class="state quiet">{Icon::Ok.draw("c-ok")}"OK"</span> }.into_any(),
         _ => ().into_any(),
     };
@@ -181,7 +192,11 @@ fn overview(view: View, chosen: &Chosen) -> impl IntoView + use<> {
 fn time_parts(chosen: &Chosen, wait: u64) -> impl IntoView + use<> {
     let process = chosen.span.duration_ns;
     let produced = chosen.produced;
-    let total = produced.unwrap_or(0).saturating_add(wait).saturating_add(process).max(1);
+    let total = produced
+        .unwrap_or(0)
+        .saturating_add(wait)
+        .saturating_add(process)
+        .max(1);
     let share = |part: u64| format!("{:.2}%", part as f64 / total as f64 * 100.0);
     let spoken = format!(
         "Produce {}, in broker {}, process {}",
@@ -216,7 +231,11 @@ fn attribute<'a>(span: &'a TraceSpan, keys: &[&str]) -> Option<&'a str> {
 
 /// The message: topic, position, group.
 fn message(query: Query, messaging: &SpanMessaging, span: &TraceSpan) -> impl IntoView + use<> {
-    let key = attribute(span, &["messaging.kafka.message.key", "messaging.message.key"]).map(str::to_owned);
+    let key = attribute(
+        span,
+        &["messaging.kafka.message.key", "messaging.message.key"],
+    )
+    .map(str::to_owned);
     let place = match (messaging.partition, messaging.offset) {
         (Some(partition), Some(offset)) => Some(position(partition, offset)),
         (Some(partition), None) => Some(format!("partition {partition}")),
@@ -251,7 +270,11 @@ fn error_section(chosen: &Chosen) -> Option<impl IntoView + use<>> {
     let error = span.error.clone()?;
     let exception = span.events.iter().find(|e| e.name == "exception");
     let stack = exception
-        .and_then(|e| e.attributes.iter().find(|a| a.key == "exception.stacktrace"))
+        .and_then(|e| {
+            e.attributes
+                .iter()
+                .find(|a| a.key == "exception.stacktrace")
+        })
         .map(|a| a.value.clone());
     let at = exception.map(|e| duration_fine(e.at.0.saturating_sub(span.start.0)));
     Some(view! {

@@ -27,7 +27,9 @@ pub(super) fn Tools(
     let errors = Memo::new(move |_| view.lines.with(|l| l.errors.len()));
     let at_error = move || {
         let at = view.selected.get()?;
-        view.lines.with(|l| l.errors.binary_search(&at).ok()).map(|i| i + 1)
+        view.lines
+            .with(|l| l.errors.binary_search(&at).ok())
+            .map(|i| i + 1)
     };
     let link = Signal::derive(|| window().location().href().unwrap_or_default());
     view! {
@@ -90,7 +92,11 @@ fn download(view: View) {
         if let Some(trace) = lines.traces.first()
             && let Ok(text) = serde_json::to_string_pretty(&**trace)
         {
-            save(&format!("trace-{}.json", trace.trace_id), "application/json", &text);
+            save(
+                &format!("trace-{}.json", trace.trace_id),
+                "application/json",
+                &text,
+            );
         }
     });
 }
@@ -107,8 +113,15 @@ pub(super) fn Head(
     let id = Memo::new(move |_| trace.with(|t| t.trace_id.clone()));
     let waited = Memo::new(move |_| {
         view.lines.with(|l| {
-            let waited: u64 = l.lines.iter().filter(|l| l.critical_wait).map(|l| l.wait).sum();
-            (waited > 0).then(|| percent(waited.min(l.length), l.length)).flatten()
+            let waited: u64 = l
+                .lines
+                .iter()
+                .filter(|l| l.critical_wait)
+                .map(|l| l.wait)
+                .sum();
+            (waited > 0)
+                .then(|| percent(waited.min(l.length), l.length))
+                .flatten()
         })
     });
     let errors = Memo::new(move |_| view.lines.with(|l| l.errors.len() as u64));

@@ -69,7 +69,11 @@ fn hop_of(lines: &Lines, hops: &[Hop], selected: usize) -> Option<usize> {
 
 /// Finds the way through `about` (or the failing, or the slowest hop): back to its first producer, on over the slowest.
 fn way(lines: &Lines, hops: &[Hop], senders: &[Option<usize>], selected: Option<usize>) -> Way {
-    let slowness = |h: &Hop| h.in_broker_ns.unwrap_or(0).saturating_add(h.process_ns.unwrap_or(0));
+    let slowness = |h: &Hop| {
+        h.in_broker_ns
+            .unwrap_or(0)
+            .saturating_add(h.process_ns.unwrap_or(0))
+    };
     let current = selected.and_then(|line| hop_of(lines, hops, line));
     let about = current.or_else(|| {
         (0..hops.len()).max_by_key(|&i| (hops[i].error, slowness(&hops[i]), std::cmp::Reverse(i)))
@@ -100,7 +104,11 @@ fn way(lines: &Lines, hops: &[Hop], senders: &[Option<usize>], selected: Option<
         .map(|(topic, (count, first))| (topic.to_owned(), count, first))
         .collect();
     branches.sort_by_key(|b| b.2);
-    Way { hops: chain, current, branches }
+    Way {
+        hops: chain,
+        current,
+        branches,
+    }
 }
 
 /// The strip.
@@ -113,13 +121,15 @@ pub(super) fn HopStrip(
 ) -> impl IntoView {
     let hops = move |t: &Wire| t.hops.len().min(HOPS_LOOKED_AT);
     // Apart from the selection: it is asked for at every key press.
-    let sent_by = Memo::new(move |_| trace.with(|t| view.lines.with(|l| senders(l, &t.hops[..hops(t)]))));
+    let sent_by =
+        Memo::new(move |_| trace.with(|t| view.lines.with(|l| senders(l, &t.hops[..hops(t)]))));
     let way = Memo::new(move |_| {
         let selected = view.selected.get();
         let sent_by = sent_by.get();
         trace.with(|t| {
             let hops = &t.hops[..hops(t).min(sent_by.len())];
-            view.lines.with(|l| way(l, hops, &sent_by[..hops.len()], selected))
+            view.lines
+                .with(|l| way(l, hops, &sent_by[..hops.len()], selected))
         })
     });
     let pick = move |span: Option<&str>| {
@@ -134,14 +144,25 @@ pub(super) fn HopStrip(
             // The grid of the page has a row for the strip in any case.
             return view! { <div></div> }.into_any();
         }
-        let chain: Vec<Hop> = way.hops.iter().filter_map(|&i| trace.hops.get(i)).cloned().collect();
+        let chain: Vec<Hop> = way
+            .hops
+            .iter()
+            .filter_map(|&i| trace.hops.get(i))
+            .cloned()
+            .collect();
         let last = chain.len() - 1;
         let first_producer = chain.first().map(|hop| {
             let span = hop.producer_span_id.clone();
-            let took = span
-                .as_deref()
-                .and_then(|s| view.lines.with_untracked(|l| l.line_of(s).and_then(|i| l.lines.get(i)).map(|l| l.duration)));
-            service_box(hop.producer.as_deref(), took, false, false, move || pick(span.as_deref()))
+            let took = span.as_deref().and_then(|s| {
+                view.lines.with_untracked(|l| {
+                    l.line_of(s)
+                        .and_then(|i| l.lines.get(i))
+                        .map(|l| l.duration)
+                })
+            });
+            service_box(hop.producer.as_deref(), took, false, false, move || {
+                pick(span.as_deref())
+            })
         });
         view! {
             <nav class="hops" aria-label="Hops">
@@ -307,7 +328,10 @@ mod tests {
         let found = way(&lines, &trace.hops, &senders, lines.line_of("ledger"));
         assert_eq!(found.hops, [1, 2, 3]);
         assert_eq!(found.current, Some(3));
-        assert_eq!(found.branches, [("orders".to_owned(), 1, 0), ("payments".to_owned(), 1, 4)]);
+        assert_eq!(
+            found.branches,
+            [("orders".to_owned(), 1, 0), ("payments".to_owned(), 1, 4)]
+        );
         // Nothing chosen: through the slowest hop, on over the slower branch.
         assert_eq!(way(&lines, &trace.hops, &senders, None).hops, [1, 2, 4]);
         assert_eq!(way(&lines, &[], &[], None), Way::default());

@@ -65,7 +65,8 @@ pub(super) fn Minimap(
     let paths = Memo::new(move |_| view.lines.with(|l| view.whole.with(|axis| paths(l, axis))));
     let shown = Memo::new(move |_| {
         let (from, to) = view.axis.with(super::Axis::range);
-        view.whole.with(|w| (w.place(from) * 1_000.0, w.place(to) * 1_000.0))
+        view.whole
+            .with(|w| (w.place(from) * 1_000.0, w.place(to) * 1_000.0))
     });
     let spoken = move || {
         let (from, to) = view.axis.with(super::Axis::range);

@@ -171,7 +171,10 @@ impl Lines {
     pub(crate) fn key(&self, line: usize) -> String {
         match self.lines.get(line).map(|l| &l.what) {
             Some(What::Linked(joined)) => joined.trace_id.clone(),
-            Some(What::Span(..)) => self.span(line).map(|s| s.span_id.clone()).unwrap_or_default(),
+            Some(What::Span(..)) => self
+                .span(line)
+                .map(|s| s.span_id.clone())
+                .unwrap_or_default(),
             None => String::new(),
         }
     }
@@ -227,7 +230,10 @@ impl Lines {
                     has(&span.service)
                         || has(&span.name)
                         || has(&span.span_id)
-                        || span.error.as_ref().is_some_and(|e| has(&e.kind) || has(&e.message))
+                        || span
+                            .error
+                            .as_ref()
+                            .is_some_and(|e| has(&e.kind) || has(&e.message))
                         || span.attributes.iter().any(|a| has(&a.key) || has(&a.value))
                 }),
             })
@@ -286,7 +292,10 @@ impl Lines {
             .or_else(|| self.lines.last().map(Line::stop))
             .unwrap_or(0);
         self.lines.push(Line {
-            what: What::Linked(Joined { shown: inline.is_some(), ..joined }),
+            what: What::Linked(Joined {
+                shown: inline.is_some(),
+                ..joined
+            }),
             depth,
             end: 0,
             start,
@@ -392,7 +401,10 @@ impl Lines {
 
 /// Whether an attribute names the other side of a call.
 fn is_peer(attribute: &highwater_shared::traces::Attribute) -> bool {
-    matches!(attribute.key.as_str(), "peer.service" | "server.address" | "net.peer.name" | "http.url" | "url.full")
+    matches!(
+        attribute.key.as_str(),
+        "peer.service" | "server.address" | "net.peer.name" | "http.url" | "url.full"
+    )
 }
 
 #[cfg(test)]
@@ -404,7 +416,14 @@ mod tests {
 
     const T0: u64 = 1_700_000_000_000_000_000;
 
-    fn span(id: &str, depth: u32, service: &str, start: u64, duration: u64, wait: Option<u64>) -> TraceSpan {
+    fn span(
+        id: &str,
+        depth: u32,
+        service: &str,
+        start: u64,
+        duration: u64,
+        wait: Option<u64>,
+    ) -> TraceSpan {
         TraceSpan {
             span_id: id.to_owned(),
             parent_span_id: None,
@@ -477,7 +496,9 @@ mod tests {
         let lines = Lines::new(&order(), &[]);
         assert_eq!(
             names(&lines, &lines.visible(&BTreeSet::new())),
-            ["root", "read", "send", "other", "stock", "bill", "pay", "quick"]
+            [
+                "root", "read", "send", "other", "stock", "bill", "pay", "quick"
+            ]
         );
         assert_eq!(lines.lines[3].depth, 2);
         assert_eq!(lines.lines[3].end, 4);
@@ -485,7 +506,13 @@ mod tests {
 
     #[test]
     fn inline_spans_stand_under_their_link_and_widen_the_range() {
-        let other = trace("other", vec![span("far", 0, "mail", 2_000, 100, None), span("far2", 1, "mail", 2_010, 5, None)]);
+        let other = trace(
+            "other",
+            vec![
+                span("far", 0, "mail", 2_000, 100, None),
+                span("far2", 1, "mail", 2_010, 5, None),
+            ],
+        );
         let lines = Lines::new(&order(), &[other]);
         assert_eq!(
             names(&lines, &(2..7).collect::<Vec<_>>()),
@@ -512,9 +539,16 @@ mod tests {
     #[test]
     fn the_critical_path_goes_over_the_wait_to_the_producer() {
         let lines = Lines::new(&order(), &[]);
-        let critical: Vec<_> = (0..lines.lines.len()).filter(|&i| lines.lines[i].critical).collect();
-        assert_eq!(names(&lines, &critical), ["root", "read", "send", "bill", "pay", "quick"]);
-        let waits: Vec<_> = (0..lines.lines.len()).filter(|&i| lines.lines[i].critical_wait).collect();
+        let critical: Vec<_> = (0..lines.lines.len())
+            .filter(|&i| lines.lines[i].critical)
+            .collect();
+        assert_eq!(
+            names(&lines, &critical),
+            ["root", "read", "send", "bill", "pay", "quick"]
+        );
+        let waits: Vec<_> = (0..lines.lines.len())
+            .filter(|&i| lines.lines[i].critical_wait)
+            .collect();
         assert_eq!(names(&lines, &waits), ["bill"]);
     }
 
@@ -531,7 +565,16 @@ mod tests {
     #[test]
     fn a_hundred_thousand_nested_spans_are_laid_out_without_recursion() {
         let spans = (0..100_000_u32)
-            .map(|i| span(&i.to_string(), i, "deep", u64::from(i), 200_000 - u64::from(i), None))
+            .map(|i| {
+                span(
+                    &i.to_string(),
+                    i,
+                    "deep",
+                    u64::from(i),
+                    200_000 - u64::from(i),
+                    None,
+                )
+            })
             .collect();
         let lines = Lines::new(&trace("deep", spans), &[]);
         assert_eq!(lines.visible(&BTreeSet::from(["5".to_owned()])).len(), 6);

@@ -42,7 +42,9 @@ pub(super) fn Waterfall(
     });
     // The chosen row comes into sight.
     Effect::new(move || {
-        let Some(line) = view.selected.get() else { return };
+        let Some(line) = view.selected.get() else {
+            return;
+        };
         let height = size.get().1;
         let at = view.visible.with(|v| v.binary_search(&line).ok());
         if let (Some(at), Some(body)) = (at, body.get_untracked())
@@ -193,7 +195,10 @@ fn row(view: View, at: usize, index: usize) -> AnyView {
         view! { <span class="cv"></span> }.into_any()
     };
     let (name, cells) = match &line.what {
-        What::Linked(joined) => (linked_name(joined).into_any(), linked_cell(view, &line, joined.clone())),
+        What::Linked(joined) => (
+            linked_name(joined).into_any(),
+            linked_cell(view, &line, joined.clone()),
+        ),
         What::Span(..) => {
             let name = lines.span(index).map(|span| {
                 let error = line.error;
@@ -215,7 +220,10 @@ fn row(view: View, at: usize, index: usize) -> AnyView {
                 }
             });
             let line = line.clone();
-            (name.into_any(), (move || bars(view, index, &line)).into_any())
+            (
+                name.into_any(),
+                (move || bars(view, index, &line)).into_any(),
+            )
         }
     };
     view! {
@@ -237,7 +245,11 @@ fn row(view: View, at: usize, index: usize) -> AnyView {
 
 /// The name of a linked trace.
 fn linked_name(joined: &Joined) -> impl IntoView + use<> {
-    let icon = if joined.direction == "from" { Icon::ArrowLeft } else { Icon::ArrowRight };
+    let icon = if joined.direction == "from" {
+        Icon::ArrowLeft
+    } else {
+        Icon::ArrowRight
+    };
     view! {
         <span class="svc">{joined.service.clone().unwrap_or_else(|| "linked trace".to_owned())}</span>
         <span class="op">{joined.name.clone().unwrap_or_default()}</span>
@@ -247,7 +259,12 @@ fn linked_name(joined: &Joined) -> impl IntoView + use<> {
 
 /// The line of a linked trace: shows its spans here, or opens it.
 fn linked_cell(view: View, line: &Line, joined: Joined) -> AnyView {
-    let Joined { trace_id, span_id, shown, .. } = joined;
+    let Joined {
+        trace_id,
+        span_id,
+        shown,
+        ..
+    } = joined;
     let start = line.start;
     let left = move || {
         let x = view.axis.with(|a| a.place(start));
@@ -261,7 +278,10 @@ fn linked_cell(view: View, line: &Line, joined: Joined) -> AnyView {
     };
     let error = {
         let trace_id = trace_id.clone();
-        move || view.failed.with(|f| f.get(&trace_id).map(crate::api::ApiError::sentence))
+        move || {
+            view.failed
+                .with(|f| f.get(&trace_id).map(crate::api::ApiError::sentence))
+        }
     };
     let toggle = move |ev: leptos::ev::MouseEvent| {
         ev.stop_propagation();
@@ -365,8 +385,19 @@ fn bars(view: View, index: usize, line: &Line) -> AnyView {
 }
 
 /// The hatched bar of a wait, and whether its length is written on it.
-fn wait_bar(axis: &Axis, line: &Line, w0: f64, x0: f64, width: f64, critical: bool) -> (AnyView, bool) {
-    let class = if line.critical_wait && critical { "wt cp" } else { "wt" };
+fn wait_bar(
+    axis: &Axis,
+    line: &Line,
+    w0: f64,
+    x0: f64,
+    width: f64,
+    critical: bool,
+) -> (AnyView, bool) {
+    let class = if line.critical_wait && critical {
+        "wt cp"
+    } else {
+        "wt"
+    };
     let px = (x0 - w0) * width;
     let whole = format!("{} in broker", duration_fine(line.wait));
     let short = crate::format::duration_ns(line.wait);
@@ -407,6 +438,10 @@ mod tests {
         assert_eq!(label_place(0.0, 100.0, 0.0, 60.0, 650.0), Place::Inside);
         assert_eq!(label_place(100.0, 110.0, 90.0, 60.0, 650.0), Place::Right);
         assert_eq!(label_place(630.0, 640.0, 600.0, 60.0, 650.0), Place::Left);
-        assert_eq!(label_place(10.0, 640.0, 10.0, 700.0, 650.0), Place::Right, "a label with no room at all is cut at the right");
+        assert_eq!(
+            label_place(10.0, 640.0, 10.0, 700.0, 650.0),
+            Place::Right,
+            "a label with no room at all is cut at the right"
+        );
     }
 }

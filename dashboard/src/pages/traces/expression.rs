@@ -104,11 +104,16 @@ impl Reader {
     }
 
     fn place(&self) -> Range<usize> {
-        self.tokens.get(self.at).map_or(self.end..self.end, |t| t.1.clone())
+        self.tokens
+            .get(self.at)
+            .map_or(self.end..self.end, |t| t.1.clone())
     }
 
     fn wrong<T>(&self, why: &str) -> Result<T, Wrong> {
-        Err(Wrong { at: self.place(), why: why.to_owned() })
+        Err(Wrong {
+            at: self.place(),
+            why: why.to_owned(),
+        })
     }
 
     /// Takes the keyword if it is next.
@@ -139,7 +144,9 @@ impl Reader {
             return self.wrong("The brackets are nested too deep.");
         }
         let mut turns = 0;
-        while matches!(self.peek(), Some(Token::Bang)) || matches!(self.peek(), Some(Token::Word(w)) if w.eq_ignore_ascii_case("not")) {
+        while matches!(self.peek(), Some(Token::Bang))
+            || matches!(self.peek(), Some(Token::Word(w)) if w.eq_ignore_ascii_case("not"))
+        {
             self.at += 1;
             turns += 1;
             if turns > DEPTH_AT_MOST {
@@ -153,7 +160,10 @@ impl Reader {
                 self.any(depth + 1)?;
                 if self.peek() != Some(&Token::Close) {
                     if self.at >= self.tokens.len() {
-                        return Err(Wrong { at: open, why: "This bracket is not closed.".to_owned() });
+                        return Err(Wrong {
+                            at: open,
+                            why: "This bracket is not closed.".to_owned(),
+                        });
                     }
                     return self.wrong("Here belongs and, or, or a closing bracket.");
                 }
@@ -212,7 +222,9 @@ impl Reader {
                     "duration" | "in_broker" if !is_duration(word) => {
                         "A duration has a number and a unit: 200ms, 1.5s, 2m."
                     }
-                    "spans" | "errors" if word.parse::<u64>().is_err() => "Here belongs a whole number.",
+                    "spans" | "errors" if word.parse::<u64>().is_err() => {
+                        "Here belongs a whole number."
+                    }
                     "status" if !["error", "ok", "unset"].contains(&word.as_str()) => {
                         "A status is error, ok or unset."
                     }
@@ -247,7 +259,11 @@ pub(crate) fn check(text: &str) -> Result<(), Wrong> {
     if tokens.is_empty() {
         return Ok(());
     }
-    let mut reader = Reader { tokens, at: 0, end: text.len() };
+    let mut reader = Reader {
+        tokens,
+        at: 0,
+        end: text.len(),
+    };
     reader.any(0)?;
     match reader.peek() {
         None => Ok(()),
@@ -365,12 +381,18 @@ mod tests {
         assert_eq!(toggled("", "status = error"), "status = error");
         assert_eq!(toggled("a = 1", "b = 2"), "a = 1 and b = 2");
         assert_eq!(toggled("a = 1 and b = 2", "b = 2"), "a = 1");
-        assert_eq!(toggled("a = 1 or c = 3", "b = 2"), "(a = 1 or c = 3) and b = 2");
+        assert_eq!(
+            toggled("a = 1 or c = 3", "b = 2"),
+            "(a = 1 or c = 3) and b = 2"
+        );
     }
 
     #[test]
     fn a_servers_place_is_found_in_its_sentence() {
-        assert_eq!(place_in("a value is missing at character 8", "status = x"), Some(7..8));
+        assert_eq!(
+            place_in("a value is missing at character 8", "status = x"),
+            Some(7..8)
+        );
         assert_eq!(place_in("wrong at character 99", "abc"), Some(3..3));
         assert_eq!(place_in("no place", "abc"), None);
     }
