@@ -12,7 +12,10 @@
 //! - A reader never makes the writer wait, nor the writer a reader.
 //! - What is read from a file is checked: a damaged one is an error, not a panic.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails should panic"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that fails should panic")
+)]
 
 mod block;
 mod engine;

@@ -131,7 +131,10 @@ mod tests {
     #[test]
     fn a_cursor_survives_a_url_and_rubbish_is_refused() {
         for trace in [TraceId::default(), TraceId([7; 16])] {
-            let cursor = Cursor { start: UnixNanos(u64::MAX), trace };
+            let cursor = Cursor {
+                start: UnixNanos(u64::MAX),
+                trace,
+            };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
         for rubbish in ["", "-", "1-", "x-07", "1-0707"] {

@@ -112,36 +112,59 @@ fn sent() -> impl Strategy<Value = Sent> {
     let ids = (0_u64..12, 0_u64..6, prop::option::of(0_u64..6));
     let links = prop::collection::vec((0_u64..14, 0_u64..6), 0..3);
     let name = prop::sample::select(vec!["GET /cart", "orders process", "charge", "récharge"]);
-    (ids, service, name, kind, status, start, duration, attributes(), links, any::<bool>()).prop_map(
-        |((trace, span, parent), service, name, kind, status, start, duration, attributes, links, event)| {
-            let span = RawSpan {
-                parent_span_id: parent.map(span_id),
-                name: name.into(),
-                kind,
-                end: UnixNanos(start.0.saturating_add(duration)),
-                attributes,
-                events: event
-                    .then(|| RawEvent {
-                        time: start,
-                        name: "exception".into(),
-                        attributes: vec![("exception.message".into(), text("Card declined"))],
-                    })
-                    .into_iter()
-                    .collect(),
-                links: links
-                    .into_iter()
-                    .map(|(trace, span)| RawLink {
-                        trace_id: trace_id(trace),
-                        span_id: span_id(span),
-                        attributes: Vec::new(),
-                    })
-                    .collect(),
-                status,
-                ..plain(trace, span, start)
-            };
-            (origin(service), span)
-        },
+    (
+        ids,
+        service,
+        name,
+        kind,
+        status,
+        start,
+        duration,
+        attributes(),
+        links,
+        any::<bool>(),
     )
+        .prop_map(
+            |(
+                (trace, span, parent),
+                service,
+                name,
+                kind,
+                status,
+                start,
+                duration,
+                attributes,
+                links,
+                event,
+            )| {
+                let span = RawSpan {
+                    parent_span_id: parent.map(span_id),
+                    name: name.into(),
+                    kind,
+                    end: UnixNanos(start.0.saturating_add(duration)),
+                    attributes,
+                    events: event
+                        .then(|| RawEvent {
+                            time: start,
+                            name: "exception".into(),
+                            attributes: vec![("exception.message".into(), text("Card declined"))],
+                        })
+                        .into_iter()
+                        .collect(),
+                    links: links
+                        .into_iter()
+                        .map(|(trace, span)| RawLink {
+                            trace_id: trace_id(trace),
+                            span_id: span_id(span),
+                            attributes: Vec::new(),
+                        })
+                        .collect(),
+                    status,
+                    ..plain(trace, span, start)
+                };
+                (origin(service), span)
+            },
+        )
 }
 
 fn attributes() -> impl Strategy<Value = Vec<(String, Value)>> {
@@ -157,7 +180,10 @@ fn attributes() -> impl Strategy<Value = Vec<(String, Value)>> {
                 ("messaging.system".to_owned(), text("kafka")),
                 ("messaging.destination.name".to_owned(), text(topic)),
                 ("messaging.operation.type".to_owned(), text(operation)),
-                ("messaging.destination.partition.id".to_owned(), text(&partition.to_string())),
+                (
+                    "messaging.destination.partition.id".to_owned(),
+                    text(&partition.to_string()),
+                ),
                 ("messaging.kafka.offset".to_owned(), Value::Int(offset)),
             ];
             attributes.extend(
@@ -168,7 +194,10 @@ fn attributes() -> impl Strategy<Value = Vec<(String, Value)>> {
     let order = (0_i64..5).prop_map(|id| ("order.id".to_owned(), Value::Int(id)));
     let correlation = (0_u8..5).prop_map(|id| {
         let values = vec![text(&format!("c-{id}"))];
-        ("messaging.header.correlation_id".to_owned(), Value::Array(values))
+        (
+            "messaging.header.correlation_id".to_owned(),
+            Value::Array(values),
+        )
     });
     (
         prop::option::of(kafka),

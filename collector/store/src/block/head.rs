@@ -227,7 +227,8 @@ impl Head {
             |row| row.origin,
         ];
         for column in columns {
-            rows.iter().for_each(|row| put(&mut out, column(row).into()));
+            rows.iter()
+                .for_each(|row| put(&mut out, column(row).into()));
         }
         let columns: [fn(&Row) -> u32; 2] = [|row| row.destination, |row| row.group];
         for column in columns {
@@ -236,7 +237,10 @@ impl Head {
             }
         }
         for row in rows {
-            put(&mut out, row.partition.map_or(0, |p| u64::from(p as u32) + 1));
+            put(
+                &mut out,
+                row.partition.map_or(0, |p| u64::from(p as u32) + 1),
+            );
         }
         let mut before = 0;
         for row in rows {
@@ -284,7 +288,10 @@ impl Head {
                 .collect::<Result<Vec<_>, _>>()
         };
         let (correlations, links, records) = (table()?, table()?, table()?);
-        if correlations.iter().any(|text| *text as usize >= texts.len()) {
+        if correlations
+            .iter()
+            .any(|text| *text as usize >= texts.len())
+        {
             return Err(Corrupt("an index points past its table"));
         }
         let count = reader.count()?;
@@ -338,6 +345,9 @@ impl Row {
     };
 }
 
+/// A column that holds an index, to be written into a row.
+type IndexColumn = fn(&mut Row) -> &mut u32;
+
 fn decode_columns(
     reader: &mut Reader<'_>,
     rows: &mut [Row],
@@ -365,7 +375,7 @@ fn decode_columns(
         row.status = status_of(byte & 3)?;
         row.failed = byte & 4 != 0;
     }
-    let columns: [(fn(&mut Row) -> &mut u32, usize); 5] = [
+    let columns: [(IndexColumn, usize); 5] = [
         (|row| &mut row.trace, traces),
         (|row| &mut row.environment, texts),
         (|row| &mut row.service, texts),
@@ -378,8 +388,7 @@ fn decode_columns(
             *column(row) = reader.index(limit)?;
         }
     }
-    let columns: [fn(&mut Row) -> &mut u32; 2] =
-        [|row| &mut row.destination, |row| &mut row.group];
+    let columns: [IndexColumn; 2] = [|row| &mut row.destination, |row| &mut row.group];
     for column in columns {
         for row in rows.iter_mut() {
             *column(row) = reader.index(texts + 1)?.wrapping_sub(1);
@@ -398,7 +407,7 @@ fn decode_columns(
             row.offset = Some(before);
         }
     }
-    let columns: [(fn(&mut Row) -> &mut u32, usize); 2] = [
+    let columns: [(IndexColumn, usize); 2] = [
         (|row| &mut row.correlations_end, correlations),
         (|row| &mut row.links_end, links),
     ];

@@ -2,8 +2,8 @@
 //!
 //! Pure: bytes in, bytes out. What is read is checked at every step, since a file may be damaged.
 
-pub(crate) mod bytes;
 pub(crate) mod body;
+pub(crate) mod bytes;
 pub(crate) mod encode;
 pub(crate) mod fingerprint;
 pub(crate) mod head;

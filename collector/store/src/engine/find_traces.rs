@@ -71,7 +71,11 @@ impl Hints {
             match (&condition.field, &condition.test, only) {
                 (Field::Service, _, Some(service)) => hints.service = Some(service.to_owned()),
                 (Field::Status, _, Some("error")) => hints.failed = true,
-                (Field::Duration, Test::Order(Comparison::More | Comparison::AtLeast, least), _) => {
+                (
+                    Field::Duration,
+                    Test::Order(Comparison::More | Comparison::AtLeast, least),
+                    _,
+                ) => {
                     hints.min_duration = hints.min_duration.max(*least as u64);
                 }
                 (Field::Trace, _, Some(id)) => {
@@ -159,7 +163,11 @@ impl Search<'_> {
     /// The newest start that the page may have.
     fn newest(&self) -> u64 {
         let last = self.query.to.0 - 1;
-        self.below.map_or(last, |(start, _)| last.min(start))
+        self.below.map_or(last, |(start, trace)| {
+            // No trace stands below the zero id: such a cursor is the end of the instant before.
+            let newest = start.saturating_sub(u64::from(trace == TraceId::default()));
+            last.min(newest)
+        })
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -192,7 +200,11 @@ impl Search<'_> {
     async fn by_keys(&self, partition: &Partition) -> Result<VecDeque<Meta>> {
         let mut blocks: Option<HashSet<u64>> = None;
         for (kind, fingerprint) in &self.hints.keys {
-            let found: HashSet<u64> = partition.find(*kind, *fingerprint).await?.into_iter().collect();
+            let found: HashSet<u64> = partition
+                .find(*kind, *fingerprint)
+                .await?
+                .into_iter()
+                .collect();
             blocks = Some(match blocks {
                 Some(before) => &before & &found,
                 None => found,
@@ -264,7 +276,10 @@ impl Search<'_> {
             .await;
             walk.page = metas(&walk.partition, rows)?;
             let full = walk.page.len() as i64 == METAS_AT_ONCE;
-            let last = walk.page.back().map(|meta| (meta.max_start, int(meta.block)));
+            let last = walk
+                .page
+                .back()
+                .map(|meta| (meta.max_start, int(meta.block)));
             walk.unread = last.filter(|_| full);
         }
     }
@@ -365,7 +380,7 @@ impl Search<'_> {
                 let stored = &found.spans[*i];
                 range.contains(&stored.span.start)
                     && SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span)
-                        .in_trace(&context)
+                        .in_trace(&context, *i)
                         .truth(&filter)
                         == Truth::Yes
             });
@@ -496,6 +511,8 @@ async fn total(partition: &Partition, from: u64, last: u64) -> Result<u64> {
     .await;
     match sum {
         Ok(sum) => Ok(unsigned(sum)),
-        Err(source) => partition.read_error("the number of spans", source).map(|()| 0),
+        Err(source) => partition
+            .read_error("the number of spans", source)
+            .map(|()| 0),
     }
 }

@@ -90,7 +90,11 @@ impl Partition {
         let mut connection = sqlite::open_writer(&file, sqlite::PARTITION).await?;
         let facts = facts(&mut connection, &file).await?;
         let sealed = sealed_block(&mut connection).await?;
-        let base = if facts.blocks == 0 { next_block } else { sealed + 1 };
+        let base = if facts.blocks == 0 {
+            next_block
+        } else {
+            sealed + 1
+        };
         let mut open = Index::new(base);
         let mut after = sealed;
         loop {
@@ -231,13 +235,15 @@ pub(super) async fn write_segment(
     let id = int(segment.first_block());
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for (kind, bucket, entries) in rows {
-        sqlx::query("INSERT OR REPLACE INTO ix (segment, kind, bucket, entries) VALUES (?, ?, ?, ?)")
-            .bind(id)
-            .bind(kind as u8)
-            .bind(bucket)
-            .bind(entries)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "INSERT OR REPLACE INTO ix (segment, kind, bucket, entries) VALUES (?, ?, ?, ?)",
+        )
+        .bind(id)
+        .bind(kind as u8)
+        .bind(bucket)
+        .bind(entries)
+        .execute(&mut *transaction)
+        .await?;
     }
     sqlx::query(
         "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans) VALUES (?1, ?1, ?2, ?3)",
@@ -349,19 +355,17 @@ async fn sealed_block(connection: &mut SqliteConnection) -> Result<u64> {
         })
 }
 
-async fn heads_after(
-    connection: &mut SqliteConnection,
-    block: u64,
-) -> Result<Vec<(u64, Vec<u8>)>> {
-    let rows = sqlx::query("SELECT block, columns FROM head WHERE block > ? ORDER BY block LIMIT ?")
-        .bind(int(block))
-        .bind(REBUILD_CHUNK)
-        .fetch_all(connection)
-        .await
-        .map_err(|source| StoreError::Read {
-            what: "the heads of the open segment",
-            source,
-        })?;
+async fn heads_after(connection: &mut SqliteConnection, block: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+    let rows =
+        sqlx::query("SELECT block, columns FROM head WHERE block > ? ORDER BY block LIMIT ?")
+            .bind(int(block))
+            .bind(REBUILD_CHUNK)
+            .fetch_all(connection)
+            .await
+            .map_err(|source| StoreError::Read {
+                what: "the heads of the open segment",
+                source,
+            })?;
     Ok(rows
         .iter()
         .map(|row| (unsigned(row.get(0)), row.get(1)))

@@ -157,7 +157,8 @@ impl Inner {
             missing
         };
         if !missing.is_empty() {
-            let sql = "SELECT block, spans FROM body WHERE block IN (SELECT value FROM json_each(?))";
+            let sql =
+                "SELECT block, spans FROM body WHERE block IN (SELECT value FROM json_each(?))";
             let rows = fetch(partition, sql, &missing, "bodies of blocks").await?;
             let bodies = off_the_runtime(move || {
                 rows.iter()
@@ -321,9 +322,7 @@ impl SpanReader for Store {
         span: Option<SpanId>,
         limit: usize,
     ) -> Result<Found> {
-        self.inner
-            .find(Wanted::LinkingTo(trace, span), limit)
-            .await
+        self.inner.find(Wanted::LinkingTo(trace, span), limit).await
     }
 
     async fn by_offset(
@@ -379,7 +378,11 @@ impl SpanReader for Store {
                             let block = head.block;
                             let spans =
                                 spans.map_err(|source| StoreError::Damaged { block, source })?;
-                            Ok(CommittedBlock { block, arrived: head.arrived, spans })
+                            Ok(CommittedBlock {
+                                block,
+                                arrived: head.arrived,
+                                spans,
+                            })
                         });
                         spans.collect::<Result<Vec<_>>>()
                     })

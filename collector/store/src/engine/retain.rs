@@ -58,14 +58,21 @@ impl Store {
     /// The spans of a partition arrived before the end of every later one: so one that a wrong clock dated into the
     /// future still goes.
     fn has_expired(&self, partitions: &[Arc<Partition>], now: UnixNanos) -> bool {
-        let ended = partitions.iter().map(|partition| partition.listed.closes).min();
+        let ended = partitions
+            .iter()
+            .map(|partition| partition.listed.closes)
+            .min();
         let retention = self.inner.options.retention;
         ended.is_some_and(|ended| UnixNanos(ended) + retention <= now)
     }
 
     fn is_too_large(&self, partitions: &[Arc<Partition>]) -> bool {
-        let files = partitions.iter().flat_map(|partition| files(&partition.file));
-        let bytes: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        let files = partitions
+            .iter()
+            .flat_map(|partition| files(&partition.file));
+        let bytes: u64 = files
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum();
         bytes > self.inner.options.retention_bytes
     }
 

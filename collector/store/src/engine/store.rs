@@ -155,8 +155,12 @@ impl Store {
             }
             stats.spans += facts.spans;
             stats.blocks += facts.blocks;
-            let oldest = stats.oldest.map_or(facts.first_arrival, |at| at.0.min(facts.first_arrival));
-            let newest = stats.newest.map_or(facts.last_arrival, |at| at.0.max(facts.last_arrival));
+            let oldest = stats
+                .oldest
+                .map_or(facts.first_arrival, |at| at.0.min(facts.first_arrival));
+            let newest = stats
+                .newest
+                .map_or(facts.last_arrival, |at| at.0.max(facts.last_arrival));
             stats.oldest = Some(UnixNanos(oldest));
             stats.newest = Some(UnixNanos(newest));
             stats.unsealed_spans += partition.unsealed_spans();
@@ -251,7 +255,12 @@ impl SpanWriter for Store {
             return Ok(written);
         }
         let options = &inner.options;
-        let raw = blocks(batches, &written.kept, options.block_spans, options.block_bytes);
+        let raw = blocks(
+            batches,
+            &written.kept,
+            options.block_spans,
+            options.block_bytes,
+        );
         let encoded = compress(raw, fresh.len()).await?;
         let partition = self.ready(writer, now).await?;
         let first = writer.next_block;
@@ -403,7 +412,10 @@ impl Store {
         let store = self.clone();
         tokio::spawn(async move {
             if let Err(error) = store.seal_frozen().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "a segment's index stays in memory");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a segment's index stays in memory"
+                );
             }
         });
     }

@@ -61,11 +61,13 @@ impl History {
                 });
                 insert.build().execute(&mut *transaction).await?;
             }
-            sqlx::query("INSERT OR REPLACE INTO flow_checkpoint (id, last_block, pending) VALUES (1, ?, ?)")
-                .bind(int(last_block))
-                .bind(pending)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(
+                "INSERT OR REPLACE INTO flow_checkpoint (id, last_block, pending) VALUES (1, ?, ?)",
+            )
+            .bind(int(last_block))
+            .bind(pending)
+            .execute(&mut *transaction)
+            .await?;
             transaction.commit().await
         })
         .await
@@ -113,8 +115,12 @@ impl History {
     pub async fn forget_flow(&self) -> Result<()> {
         self.write("the flow", async |connection, _| {
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query("DELETE FROM flow").execute(&mut *transaction).await?;
-            sqlx::query("DELETE FROM flow_checkpoint").execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM flow")
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("DELETE FROM flow_checkpoint")
+                .execute(&mut *transaction)
+                .await?;
             transaction.commit().await
         })
         .await

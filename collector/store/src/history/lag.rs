@@ -111,21 +111,25 @@ impl History {
             }
             for ((group, at), mut samples) in groups {
                 samples.sort_by_key(|sample| (sample.topic, sample.partition));
-                sqlx::query("INSERT OR REPLACE INTO lag_group (source, at, samples) VALUES (?, ?, ?)")
-                    .bind(group)
-                    .bind(at)
-                    .bind(pack::group(&samples))
-                    .execute(&mut *transaction)
-                    .await?;
+                sqlx::query(
+                    "INSERT OR REPLACE INTO lag_group (source, at, samples) VALUES (?, ?, ?)",
+                )
+                .bind(group)
+                .bind(at)
+                .bind(pack::group(&samples))
+                .execute(&mut *transaction)
+                .await?;
             }
             for ((topic, at), samples) in topics {
                 let samples: Vec<_> = samples.into_values().collect();
-                sqlx::query("INSERT OR REPLACE INTO lag_topic (source, at, samples) VALUES (?, ?, ?)")
-                    .bind(topic)
-                    .bind(at)
-                    .bind(pack::topic(&samples))
-                    .execute(&mut *transaction)
-                    .await?;
+                sqlx::query(
+                    "INSERT OR REPLACE INTO lag_topic (source, at, samples) VALUES (?, ?, ?)",
+                )
+                .bind(topic)
+                .bind(at)
+                .bind(pack::topic(&samples))
+                .execute(&mut *transaction)
+                .await?;
             }
             transaction.commit().await
         })
@@ -150,7 +154,9 @@ impl History {
         let Some(source) = self.find_source(cluster, GROUP, group).await? else {
             return Ok(Vec::new());
         };
-        let step = step.map_or(1, |step| int(u64::try_from(step.as_nanos()).unwrap_or(u64::MAX)));
+        let step = step.map_or(1, |step| {
+            int(u64::try_from(step.as_nanos()).unwrap_or(u64::MAX))
+        });
         // A bare column beside min() is that of the least row: SQLite says so.
         let polls = sqlx::query(
             "SELECT source, min(at), samples FROM lag_group WHERE source = ? AND at >= ? AND at < ? \
@@ -250,7 +256,9 @@ impl History {
             return Ok(Vec::new());
         };
         let polled: std::collections::HashSet<i64> = samples.iter().map(|(_, at, _)| *at).collect();
-        let topics = samples.iter().flat_map(|(_, _, poll)| poll.iter().map(|sample| sample.topic));
+        let topics = samples
+            .iter()
+            .flat_map(|(_, _, poll)| poll.iter().map(|sample| sample.topic));
         let topics: std::collections::BTreeSet<i64> = topics.collect();
         let ends = self.ends_of(&topics, *oldest, *newest, &polled).await?;
         let topic_names = self.names(cluster, TOPIC).await?;
@@ -336,7 +344,9 @@ impl History {
             .fetch_all(&self.inner.readers)
             .await
             .map_err(cannot_read)?;
-        let names = rows.iter().map(|row| (row.get(0), Arc::from(row.get::<&str, _>(1))));
+        let names = rows
+            .iter()
+            .map(|row| (row.get(0), Arc::from(row.get::<&str, _>(1))));
         Ok(names.collect())
     }
 }

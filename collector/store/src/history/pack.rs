@@ -32,7 +32,8 @@ pub(super) fn group(samples: &[GroupSample]) -> Vec<u8> {
     for sample in samples {
         put_signed(&mut out, sample.topic - topic);
         put_signed(&mut out, sample.partition.into());
-        let known = u8::from(sample.committed.is_some()) | u8::from(sample.time_lag_ms.is_some()) << 1;
+        let known =
+            u8::from(sample.committed.is_some()) | u8::from(sample.time_lag_ms.is_some()) << 1;
         out.extend([sample.state, known]);
         if let Some(value) = sample.committed {
             put_signed(&mut out, value.wrapping_sub(committed));

@@ -9,7 +9,9 @@ use crate::options::Options;
 use crate::testing::at;
 
 async fn store(dir: &tempfile::TempDir) -> Store {
-    Store::open(dir.path(), Options::default(), at(0)).await.unwrap()
+    Store::open(dir.path(), Options::default(), at(0))
+        .await
+        .unwrap()
 }
 
 fn row(bucket: u64, key: &str, value: &str) -> FlowRow {
@@ -27,18 +29,29 @@ async fn a_checkpoint_comes_back_after_a_restart_with_its_latest_rows() {
     let empty = first.history().load_flow(0).await.unwrap();
     assert_eq!((empty.pending, empty.last_block), (None, 0));
     let history = first.history();
-    let many: Vec<_> = (0..1_700).map(|i| row(10, &format!("k{i:04}"), "old")).collect();
+    let many: Vec<_> = (0..1_700)
+        .map(|i| row(10, &format!("k{i:04}"), "old"))
+        .collect();
     history.save_flow(&many, b"half", 7).await.unwrap();
     let changed = [row(10, "k0003", "new"), row(20, "k0003", "later")];
     history.save_flow(&changed, b"", 9).await.unwrap();
     first.close().await;
     let second = store(&dir).await;
     let loaded = second.history().load_flow(0).await.unwrap();
-    assert_eq!((loaded.pending.as_deref(), loaded.last_block), (Some(&b""[..]), 9));
+    assert_eq!(
+        (loaded.pending.as_deref(), loaded.last_block),
+        (Some(&b""[..]), 9)
+    );
     assert_eq!(loaded.rows.len(), 1_701);
     assert_eq!(loaded.rows[3], row(10, "k0003", "new"));
-    assert_eq!(second.history().load_flow(11).await.unwrap().rows, [row(20, "k0003", "later")]);
-    assert_eq!(second.history().delete_flow_before(20).await.unwrap(), 1_700);
+    assert_eq!(
+        second.history().load_flow(11).await.unwrap().rows,
+        [row(20, "k0003", "later")]
+    );
+    assert_eq!(
+        second.history().delete_flow_before(20).await.unwrap(),
+        1_700
+    );
     assert_eq!(second.history().load_flow(0).await.unwrap().rows.len(), 1);
 }
 
@@ -100,22 +113,44 @@ async fn lag_comes_back_as_it_was_appended() {
         let wanted = |row: &&LagRow| &*row.group == group && row.at >= at(from) && row.at < at(to);
         all.iter().filter(wanted).cloned().collect()
     };
-    let got = history.lag_rows("kafka", "billing", at(0), at(1_000), None).await.unwrap();
+    let got = history
+        .lag_rows("kafka", "billing", at(0), at(1_000), None)
+        .await
+        .unwrap();
     assert_eq!(got, of("billing", 0, 1_000));
-    let got = history.lag_rows("kafka", "audit", at(30), at(60), None).await.unwrap();
+    let got = history
+        .lag_rows("kafka", "audit", at(30), at(60), None)
+        .await
+        .unwrap();
     assert_eq!(got, of("audit", 30, 60));
-    assert!(history.lag_rows("kafka", "nobody", at(0), at(99), None).await.unwrap().is_empty());
+    assert!(
+        history
+            .lag_rows("kafka", "nobody", at(0), at(99), None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     let minute = Some(Duration::from_secs(60));
-    let got = history.lag_rows("kafka", "billing", at(0), at(300), minute).await.unwrap();
+    let got = history
+        .lag_rows("kafka", "billing", at(0), at(300), minute)
+        .await
+        .unwrap();
     let instants: std::collections::BTreeSet<_> = got.iter().map(|row| row.at).collect();
     assert_eq!(instants, [0, 60, 120, 180, 240].map(at).into());
 
     let since = history.lag_since("kafka", at(270)).await.unwrap();
-    let expected: Vec<_> = all.iter().filter(|row| row.at >= at(270)).cloned().collect();
+    let expected: Vec<_> = all
+        .iter()
+        .filter(|row| row.at >= at(270))
+        .cloned()
+        .collect();
     assert_eq!(since, expected);
 
-    let ends = history.ends("kafka", "orders", Some(2), at(0), at(16)).await.unwrap();
+    let ends = history
+        .ends("kafka", "orders", Some(2), at(0), at(16))
+        .await
+        .unwrap();
     let expected: Vec<_> = [0, 15]
         .map(|s| EndRow {
             topic: Arc::from("orders"),
@@ -141,12 +176,21 @@ async fn lag_older_than_the_retention_goes() {
     let store = Store::open(dir.path(), options, at(0)).await.unwrap();
     let history = store.history();
     for poll in 0..20 {
-        history.append_lag(&[lag("billing", "orders", 0, at(poll * 15), 1)]).await.unwrap();
+        history
+            .append_lag(&[lag("billing", "orders", 0, at(poll * 15), 1)])
+            .await
+            .unwrap();
     }
     store.retain(at(300)).await.unwrap();
-    let got = history.lag_rows("kafka", "billing", at(0), at(999), None).await.unwrap();
+    let got = history
+        .lag_rows("kafka", "billing", at(0), at(999), None)
+        .await
+        .unwrap();
     assert_eq!(got.len(), 4);
-    let got = history.ends("kafka", "orders", None, at(0), at(999)).await.unwrap();
+    let got = history
+        .ends("kafka", "orders", None, at(0), at(999))
+        .await
+        .unwrap();
     assert_eq!(got.len(), 4);
 }
 
@@ -156,7 +200,9 @@ async fn history_can_be_used_from_any_task() {
     let store = store(&dir).await;
     let history = store.history().clone();
     let task = tokio::spawn(async move {
-        history.append_lag(&[lag("billing", "orders", 0, at(0), 1)]).await?;
+        history
+            .append_lag(&[lag("billing", "orders", 0, at(0), 1)])
+            .await?;
         history.save_flow(&[row(1, "k", "v")], b"p", 1).await?;
         history.delete_flow_before(0).await?;
         history.lag_since("kafka", at(0)).await

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use highwater_model::raw::{Origin, RawSpan, SpanKind, StatusCode, Value};
-use highwater_model::{Operation, Span, SpanId, TraceId};
+use highwater_model::{Operation, Span, SpanId, TraceId, UnixNanos};
 
 use super::{Condition, Expr, Field, Literal, Test, kind_name};
 use crate::block::head::RowView;
@@ -32,7 +32,8 @@ pub(crate) struct TraceContext {
     spans: u64,
     errors: u64,
     duration: u64,
-    in_broker: HashMap<SpanId, u64>,
+    /// Of each span by its place, since real traces use a span id twice.
+    in_broker: Vec<Option<u64>>,
 }
 
 impl TraceContext {
@@ -51,25 +52,28 @@ impl TraceContext {
             }
         }
         context.duration = last.saturating_sub(first);
-        for span in spans {
-            let operation = span.messaging.as_ref().map(|messaging| messaging.operation);
-            // A receive's start is the start of waiting, its end the delivery.
-            let delivered = match operation {
-                Some(Operation::Process) => span.start,
-                Some(Operation::Receive) => span.end,
-                _ => continue,
-            };
-            let linked = span.links.iter().filter(|link| link.trace_id == span.trace_id);
-            let producers = span.parent.into_iter().chain(linked.map(|link| link.span_id));
-            let waits = producers
-                .filter_map(|id| sent.get(&id))
-                .map(|end| delivered.since(*end));
-            if let Some(longest) = waits.max() {
-                context.in_broker.insert(span.span_id, longest);
-            }
-        }
+        context.in_broker = spans.map(|span| in_broker(span, &sent)).collect();
         context
     }
+}
+
+/// From the end of the span that sent the message to its delivery; the longest, where a span has several.
+fn in_broker(span: &Span, sent: &HashMap<SpanId, UnixNanos>) -> Option<u64> {
+    // A receive's start is the start of waiting, its end the delivery.
+    let delivered = match span.messaging.as_ref()?.operation {
+        Operation::Process => span.start,
+        Operation::Receive => span.end,
+        _ => return None,
+    };
+    let here = span
+        .links
+        .iter()
+        .filter(|link| link.trace_id == span.trace_id);
+    let producers = span.parent.into_iter().chain(here.map(|link| link.span_id));
+    producers
+        .filter_map(|id| sent.get(&id))
+        .map(|end| delivered.since(*end))
+        .max()
 }
 
 /// A span, as far as it is known.
@@ -87,7 +91,8 @@ pub(crate) struct SpanFacts<'a> {
     duration: u64,
     row: Option<RowView<'a>>,
     detail: Option<(&'a Origin, &'a RawSpan, &'a Span)>,
-    context: Option<&'a TraceContext>,
+    /// Its trace, and its place there.
+    context: Option<(&'a TraceContext, usize)>,
 }
 
 impl<'a> SpanFacts<'a> {
@@ -132,10 +137,10 @@ impl<'a> SpanFacts<'a> {
         }
     }
 
-    /// The same, with its trace known: no answer is "maybe" then.
-    pub(crate) fn in_trace(self, context: &'a TraceContext) -> Self {
+    /// The same, with its trace known, where it is the `index`th: no answer is "maybe" then.
+    pub(crate) fn in_trace(self, context: &'a TraceContext, index: usize) -> Self {
         Self {
-            context: Some(context),
+            context: Some((context, index)),
             ..self
         }
     }
@@ -176,8 +181,14 @@ impl<'a> SpanFacts<'a> {
             Field::Service => text_satisfies(self.service, test).into(),
             Field::Operation => text_satisfies(self.operation, test).into(),
             Field::Kind => text_satisfies(kind_name(self.kind), test).into(),
-            Field::Topic => self.destination.is_some_and(|text| text_satisfies(text, test)).into(),
-            Field::Group => self.group.is_some_and(|text| text_satisfies(text, test)).into(),
+            Field::Topic => self
+                .destination
+                .is_some_and(|text| text_satisfies(text, test))
+                .into(),
+            Field::Group => self
+                .group
+                .is_some_and(|text| text_satisfies(text, test))
+                .into(),
             Field::Status => text_satisfies(self.status_word(), test).into(),
             Field::Duration => number(Some(self.duration)),
             Field::Namespace => match self.detail {
@@ -186,19 +197,19 @@ impl<'a> SpanFacts<'a> {
             },
             Field::Correlation => self.correlation(test),
             Field::InBroker => match self.context {
-                Some(context) => number(context.in_broker.get(&self.span).copied()),
+                Some((context, index)) => number(context.in_broker.get(index).copied().flatten()),
                 None => Truth::Maybe,
             },
             Field::TraceDuration => match self.context {
-                Some(context) => number(Some(context.duration)),
+                Some((context, _)) => number(Some(context.duration)),
                 None => Truth::Maybe,
             },
             Field::Spans => match self.context {
-                Some(context) => number(Some(context.spans)),
+                Some((context, _)) => number(Some(context.spans)),
                 None => Truth::Maybe,
             },
             Field::Errors => match self.context {
-                Some(context) => number(Some(context.errors)),
+                Some((context, _)) => number(Some(context.errors)),
                 None => Truth::Maybe,
             },
             Field::Attribute(name) => match self.detail {
@@ -223,20 +234,39 @@ impl<'a> SpanFacts<'a> {
             (None, Some(row)) => row.correlations().collect(),
             (None, None) => return Truth::Maybe,
         };
-        any_satisfies(values.into_iter().map(|value| (Cow::Borrowed(value), None)), test).into()
+        any_satisfies(
+            values.into_iter().map(|value| (Cow::Borrowed(value), None)),
+            test,
+        )
+        .into()
     }
 
     fn words(&self, words: &str) -> Truth {
-        let names = [Some(self.service), Some(self.operation), self.destination, self.group];
-        if names.into_iter().flatten().any(|name| contains(name, words)) {
+        let names = [
+            Some(self.service),
+            Some(self.operation),
+            self.destination,
+            self.group,
+        ];
+        if names
+            .into_iter()
+            .flatten()
+            .any(|name| contains(name, words))
+        {
             return Truth::Yes;
         }
         let Some((origin, raw, span)) = self.detail else {
             return Truth::Maybe;
         };
         let events = raw.events.iter().map(|event| event.name.as_str());
-        let error = span.error.iter().flat_map(|error| [&*error.kind, &*error.message]);
-        let correlations = span.correlations.iter().map(|correlation| &*correlation.value);
+        let error = span
+            .error
+            .iter()
+            .flat_map(|error| [&*error.kind, &*error.message]);
+        let correlations = span
+            .correlations
+            .iter()
+            .map(|correlation| &*correlation.value);
         let mut texts = events
             .chain(error)
             .chain(correlations)
@@ -286,7 +316,10 @@ fn values(value: &Value) -> Vec<(Cow<'_, str>, Option<f64>)> {
         Value::Double(double) => vec![(double.to_string().into(), Some(*double))],
         Value::Bool(bool) => vec![(if *bool { "true" } else { "false" }.into(), None)],
         Value::Bytes(bytes) => {
-            vec![(bytes.iter().map(|byte| format!("{byte:02x}")).collect(), None)]
+            vec![(
+                bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+                None,
+            )]
         }
         Value::Empty => vec![("".into(), None)],
         // One level: OTLP allows arrays in arrays, nobody asks for them.
@@ -320,9 +353,9 @@ fn any_satisfies<'a>(
             }
             there
         }
-        Test::Order(comparison, than) => values.any(|(_, number)| {
-            number.is_some_and(|number| comparison.holds(number, *than))
-        }),
+        Test::Order(comparison, than) => {
+            values.any(|(_, number)| number.is_some_and(|number| comparison.holds(number, *than)))
+        }
         Test::Matches(regex) => values.any(|(text, _)| regex.is_match(&text)),
     }
 }

@@ -33,9 +33,18 @@ fn shown(expr: &Expr) -> String {
 fn expressions_mean_what_they_say() {
     for (text, meaning) in [
         ("service = billing", "Service =billing"),
-        ("topic in (orders, \"order lines\")", "Topic =orders=order lines"),
-        ("a = 1 and b = 2 or c = 3", "((Attribute(\"a\") =1 and Attribute(\"b\") =2) or Attribute(\"c\") =3)"),
-        ("a = 1 and (b = 2 or c = 3)", "(Attribute(\"a\") =1 and (Attribute(\"b\") =2 or Attribute(\"c\") =3))"),
+        (
+            "topic in (orders, \"order lines\")",
+            "Topic =orders=order lines",
+        ),
+        (
+            "a = 1 and b = 2 or c = 3",
+            "((Attribute(\"a\") =1 and Attribute(\"b\") =2) or Attribute(\"c\") =3)",
+        ),
+        (
+            "a = 1 and (b = 2 or c = 3)",
+            "(Attribute(\"a\") =1 and (Attribute(\"b\") =2 or Attribute(\"c\") =3))",
+        ),
         ("not group = billing", "not Group =billing"),
         ("!(group=billing)", "not Group =billing"),
         ("group!=billing", "Group !=billing"),
@@ -45,11 +54,23 @@ fn expressions_mean_what_they_say() {
         ("spans > 10 errors = 0", "(Spans More 10 and Errors =0)"),
         ("operation ~ ^GET", "Operation ~^GET"),
         ("name =~ 'a b'", "Operation ~a b"),
-        ("declined \"card payment\"", "(\"declined\" and \"card payment\")"),
+        (
+            "declined \"card payment\"",
+            "(\"declined\" and \"card payment\")",
+        ),
         ("\"service\" = x", "Attribute(\"service\") =x"),
-        ("STATUS = Error && env = prod", "(Status =error and Environment =prod)"),
-        ("http.status_code >= 500 || exception", "(Attribute(\"http.status_code\") AtLeast 500 or \"exception\")"),
-        ("trace = 4F2C9D1BE07A00000000000000000001", "Trace =4f2c9d1be07a00000000000000000001"),
+        (
+            "STATUS = Error && env = prod",
+            "(Status =error and Environment =prod)",
+        ),
+        (
+            "http.status_code >= 500 || exception",
+            "(Attribute(\"http.status_code\") AtLeast 500 or \"exception\")",
+        ),
+        (
+            "trace = 4F2C9D1BE07A00000000000000000001",
+            "Trace =4f2c9d1be07a00000000000000000001",
+        ),
     ] {
         let expr = parse(text).unwrap().unwrap();
         assert_eq!(shown(&expr), meaning, "{text}");
@@ -75,7 +96,11 @@ fn a_wrong_expression_says_where_and_why() {
         ("status = bad", 9..12, "one of ok, error, unset"),
         ("service > 5", 0..7, "no order"),
         ("spans ~ 5", 0..5, "no regular expression"),
-        ("operation ~ \"(\"", 12..15, "not a regular expression: unclosed group"),
+        (
+            "operation ~ \"(\"",
+            12..15,
+            "not a regular expression: unclosed group",
+        ),
         ("trace = 12", 8..10, "32 hexadecimal digits"),
         ("a = \"open", 4..9, "the closing \" is missing"),
         ("\"\"", 0..2, "nothing in the quotes"),
@@ -88,18 +113,44 @@ fn a_wrong_expression_says_where_and_why() {
 
 #[test]
 fn depth_length_and_number_of_conditions_are_bounded() {
-    assert!(parse(&"(".repeat(4_000)).unwrap_err().message.contains("deep"));
-    assert!(parse(&"!".repeat(4_000)).unwrap_err().message.contains("deep"));
-    assert!(parse(&"a ".repeat(300)).unwrap_err().message.contains("conditions"));
-    assert!(parse(&"é".repeat(4_000)).unwrap_err().message.contains("bytes"));
-    assert!(parse("a ~ \"(a{1000}){1000}\"").unwrap_err().message.contains("size limit"));
+    assert!(
+        parse(&"(".repeat(4_000))
+            .unwrap_err()
+            .message
+            .contains("deep")
+    );
+    assert!(
+        parse(&"!".repeat(4_000))
+            .unwrap_err()
+            .message
+            .contains("deep")
+    );
+    assert!(
+        parse(&"a ".repeat(300))
+            .unwrap_err()
+            .message
+            .contains("conditions")
+    );
+    assert!(
+        parse(&"é".repeat(4_000))
+            .unwrap_err()
+            .message
+            .contains("bytes")
+    );
+    assert!(
+        parse("a ~ \"(a{1000}){1000}\"")
+            .unwrap_err()
+            .message
+            .contains("size limit")
+    );
 }
 
 #[test]
 fn required_conditions_are_those_joined_by_and_at_the_top() {
-    let expr = parse("service = a and (duration > 1s and not group = b) and (topic = c or topic = d)")
-        .unwrap()
-        .unwrap();
+    let expr =
+        parse("service = a and (duration > 1s and not group = b) and (topic = c or topic = d)")
+            .unwrap()
+            .unwrap();
     let required = expr.required();
     assert_eq!(required.len(), 2);
     assert_eq!(required[0].only(), Some("a"));

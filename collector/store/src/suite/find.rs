@@ -20,7 +20,11 @@ async fn written<E: Engine>(sent: &[Sent]) -> (E, E::Store) {
 }
 
 fn traces(found: &Found) -> Vec<TraceId> {
-    found.spans.iter().map(|stored| stored.span.trace_id).collect()
+    found
+        .spans
+        .iter()
+        .map(|stored| stored.span.trace_id)
+        .collect()
 }
 
 fn kafka(span: RawSpan, kind: SpanKind, offset: i64) -> RawSpan {
@@ -53,7 +57,14 @@ pub(super) async fn a_correlation_value_finds_its_spans_over_traces<E: Engine>()
     assert_eq!(traces(&found), [trace_id(3), trace_id(13), trace_id(23)]);
     let newest = store.by_correlation("order-18", 5).await.unwrap();
     assert_eq!((newest.spans.len(), newest.truncated), (5, true));
-    assert!(store.by_correlation("order-1", 9).await.unwrap().spans.is_empty());
+    assert!(
+        store
+            .by_correlation("order-1", 9)
+            .await
+            .unwrap()
+            .spans
+            .is_empty()
+    );
 }
 
 pub(super) async fn links_are_followed_backwards<E: Engine>() {
@@ -83,7 +94,14 @@ pub(super) async fn links_are_followed_backwards<E: Engine>() {
         .unwrap();
     let odd: Vec<_> = [3, 5, 7, 9, 11].map(trace_id).to_vec();
     assert_eq!(traces(&one), odd);
-    assert!(store.linking_to(trace_id(2), None, 9).await.unwrap().spans.is_empty());
+    assert!(
+        store
+            .linking_to(trace_id(2), None, 9)
+            .await
+            .unwrap()
+            .spans
+            .is_empty()
+    );
 }
 
 pub(super) async fn a_record_finds_who_sent_it_and_who_read_it<E: Engine>() {
@@ -138,7 +156,10 @@ fn shop() -> Vec<Sent> {
                 name: "send orders".into(),
                 ..send
             },
-            &[("order.id", Value::Int(id)), ("messaging.operation.type", text("send"))],
+            &[
+                ("order.id", Value::Int(id)),
+                ("messaging.operation.type", text("send")),
+            ],
         );
         let mut process = kafka(plain(trace, 1, at(21)), SpanKind::Consumer, id);
         process.parent_span_id = Some(span_id(0));
@@ -165,7 +186,13 @@ fn shop() -> Vec<Sent> {
     let mut get = plain(3, 0, at(5));
     get.kind = SpanKind::Server;
     get.name = "GET /cart".into();
-    let get = with(get, &[("http.response.status_code", Value::Int(200)), ("cached", Value::Bool(true))]);
+    let get = with(
+        get,
+        &[
+            ("http.response.status_code", Value::Int(200)),
+            ("cached", Value::Bool(true)),
+        ],
+    );
     vec![
         (origin("shop"), send_1),
         (origin("billing"), process_1),
@@ -234,8 +261,15 @@ pub(super) async fn an_expression_finds_the_traces_that_it_describes<E: Engine>(
         sorted.sort();
         expected.sort();
         assert_eq!(sorted, expected, "{expression}");
-        let places: Vec<_> = page.hits.iter().map(|hit| (hit.newest, hit.trace_id)).collect();
-        assert!(places.is_sorted_by(|a, b| a > b), "{expression}: {places:?}");
+        let places: Vec<_> = page
+            .hits
+            .iter()
+            .map(|hit| (hit.newest, hit.trace_id))
+            .collect();
+        assert!(
+            places.is_sorted_by(|a, b| a > b),
+            "{expression}: {places:?}"
+        );
         assert!(!page.partial);
         assert_eq!(page.next, None);
     }
@@ -264,7 +298,11 @@ pub(super) async fn a_range_counts_the_starts_of_matching_spans<E: Engine>() {
         (at(22), at(100), vec![]),
         (at(5), at(5), vec![]),
         (at(6), at(5), vec![]),
-        (UnixNanos(0), UnixNanos(u64::MAX), vec![trace_id(1), trace_id(3), trace_id(2)]),
+        (
+            UnixNanos(0),
+            UnixNanos(u64::MAX),
+            vec![trace_id(1), trace_id(3), trace_id(2)],
+        ),
     ] {
         let page = store.search(&SearchQuery::new(from, to)).await.unwrap();
         let found: Vec<_> = page.hits.iter().map(|hit| hit.trace_id).collect();

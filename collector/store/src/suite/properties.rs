@@ -42,8 +42,17 @@ impl Context<'_> {
         let sends = |m: &highwater_model::Messaging| {
             matches!(m.operation, Operation::Send | Operation::Create)
         };
-        let linked = self.span.links.iter().filter(|link| link.trace_id == self.span.trace_id);
-        let producers: Vec<SpanId> = self.span.parent.into_iter().chain(linked.map(|l| l.span_id)).collect();
+        let linked = self
+            .span
+            .links
+            .iter()
+            .filter(|link| link.trace_id == self.span.trace_id);
+        let producers: Vec<SpanId> = self
+            .span
+            .parent
+            .into_iter()
+            .chain(linked.map(|l| l.span_id))
+            .collect();
         self.span.messaging.as_ref().is_some_and(process)
             && self.trace.iter().any(|(_, other)| {
                 producers.contains(&other.span_id) && other.messaging.as_ref().is_some_and(sends)
@@ -72,19 +81,26 @@ const CASES: [Case; 17] = [
     ("kind = producer or operation ~ charge", |c| {
         c.span.kind == SpanKind::Producer || c.span.name.contains("charge")
     }),
-    ("correlation = c-2", |c| c.span.correlations.iter().any(|v| &*v.value == "c-2")),
+    ("correlation = c-2", |c| {
+        c.span.correlations.iter().any(|v| &*v.value == "c-2")
+    }),
     ("DECLINED", |c| !c.sent.1.events.is_empty()),
-    ("spans > 2 and service = shop", |c| c.trace.len() > 2 && &*c.span.service.name == "shop"),
-    ("errors = 0", |c| c.trace.iter().all(|(_, span)| span.error.is_none())),
+    ("spans > 2 and service = shop", |c| {
+        c.trace.len() > 2 && &*c.span.service.name == "shop"
+    }),
+    ("errors = 0", |c| {
+        c.trace.iter().all(|(_, span)| span.error.is_none())
+    }),
     ("in_broker >= 0", |c| c.waited_from_its_parent()),
     ("trace_duration > 1s and not status = error", |c| {
         let first = c.trace.iter().map(|(_, span)| span.start.0).min();
         let last = c.trace.iter().map(|(_, span)| span.end.0).max();
         last.unwrap_or(0) - first.unwrap_or(0) > 1_000_000_000 && c.span.error.is_none()
     }),
-    ("trace = a0a0a0a0a0a0a0a00000000000000004 and service != stock", |c| {
-        c.span.trace_id == trace_id(4) && &*c.span.service.name != "stock"
-    }),
+    (
+        "trace = a0a0a0a0a0a0a0a00000000000000004 and service != stock",
+        |c| c.span.trace_id == trace_id(4) && &*c.span.service.name != "stock",
+    ),
 ];
 
 /// Every span once, by trace: the first of those with equal ids and bytes.
@@ -93,7 +109,10 @@ fn model(sent: &[Sent]) -> BTreeMap<TraceId, Vec<(Sent, Span)>> {
     for one in sent {
         let trace = traces.entry(one.1.trace_id).or_default();
         let bytes = encode_span(&one.1);
-        if !trace.iter().any(|((_, other), _)| encode_span(other) == bytes) {
+        if !trace
+            .iter()
+            .any(|((_, other), _)| encode_span(other) == bytes)
+        {
             trace.push((one.clone(), normalise(&one.0, &one.1, &Rules::default())));
         }
     }
@@ -110,7 +129,12 @@ fn expected(sent: &[Sent], case: Case, from: UnixNanos, to: UnixNanos) -> Expect
         let mut matched: Vec<_> = trace
             .iter()
             .filter(|(sent, span)| {
-                (from..to).contains(&span.start) && case.1(&Context { sent, span, trace: &all })
+                (from..to).contains(&span.start)
+                    && case.1(&Context {
+                        sent,
+                        span,
+                        trace: &all,
+                    })
             })
             .map(|(_, span)| (span.start, span.span_id))
             .collect();
@@ -119,7 +143,7 @@ fn expected(sent: &[Sent], case: Case, from: UnixNanos, to: UnixNanos) -> Expect
             found.push((*newest, *id, matched));
         }
     }
-    found.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+    found.sort_by_key(|(newest, trace, _)| std::cmp::Reverse((*newest, *trace)));
     found
 }
 
@@ -171,7 +195,14 @@ fn run(test: impl Future<Output = ()>) {
 
 pub(super) fn search_is_what_a_look_at_every_span_finds<E: Engine>() {
     let cases = ProptestConfig::with_cases(48);
-    let inputs = (spans(60), shape(), 1_usize..8, 1_u64..80, 0_u64..3_600, 1_u64..3_600);
+    let inputs = (
+        spans(60),
+        shape(),
+        1_usize..8,
+        1_u64..80,
+        0_u64..3_600,
+        1_u64..3_600,
+    );
     proptest!(cases, |((sent, shape, limit, max_spans, from, length) in inputs)| {
         run(async {
             let (_engine, store) = filled::<E>(&sent, shape).await;

@@ -29,7 +29,9 @@ impl Engine for Sqlite {
     }
 
     async fn open(&self) -> Store {
-        Store::open(self.dir.path(), self.options.clone(), at(0)).await.unwrap()
+        Store::open(self.dir.path(), self.options.clone(), at(0))
+            .await
+            .unwrap()
     }
 
     async fn close(&self, store: Store) {
@@ -91,7 +93,12 @@ async fn spans_of(store: &Store, n: u64) -> usize {
 fn span_files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.file_name().unwrap().to_string_lossy().starts_with("spans-"));
+    files.retain(|file| {
+        file.file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("spans-")
+    });
     files.sort();
     files
 }
@@ -191,9 +198,14 @@ async fn a_wrong_clock_opens_no_partition_that_stays_for_ever() {
 async fn a_second_process_is_told_who_has_the_directory() {
     let engine = Sqlite::new(small());
     let store = engine.open().await;
-    let error = Store::open(engine.dir.path(), small(), at(0)).await.unwrap_err();
+    let error = Store::open(engine.dir.path(), small(), at(0))
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
-    assert!(error.to_string().starts_with("another highwater is using "), "{error}");
+    assert!(
+        error.to_string().starts_with("another highwater is using "),
+        "{error}"
+    );
     store.close().await;
     engine.open().await;
 }
@@ -203,8 +215,15 @@ async fn a_directory_that_cannot_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "not a directory").unwrap();
-    let error = Store::open(&file.join("data"), small(), at(0)).await.unwrap_err();
-    assert!(error.to_string().starts_with("cannot write to the data directory "), "{error}");
+    let error = Store::open(&file.join("data"), small(), at(0))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("cannot write to the data directory "),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -220,10 +239,18 @@ async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
             .connect()
             .await
             .unwrap();
-        sqlx::query("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
+        sqlx::query("PRAGMA user_version = 99")
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
-        let error = Store::open(engine.dir.path(), small(), at(0)).await.unwrap_err();
-        let StoreError::Newer { file: named, found, .. } = &error else {
+        let error = Store::open(engine.dir.path(), small(), at(0))
+            .await
+            .unwrap_err();
+        let StoreError::Newer {
+            file: named, found, ..
+        } = &error
+        else {
             panic!("{name}: {error}")
         };
         assert_eq!((named, *found), (&file, 99));
@@ -238,7 +265,9 @@ async fn span_files_without_their_list_are_not_taken_for_an_empty_store() {
     write_one(&store, 1).await.unwrap();
     store.close().await;
     std::fs::remove_file(engine.dir.path().join("catalog.db")).unwrap();
-    let error = Store::open(engine.dir.path(), small(), at(0)).await.unwrap_err();
+    let error = Store::open(engine.dir.path(), small(), at(0))
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::NoCatalog { .. }), "{error}");
 }
 
@@ -274,7 +303,10 @@ async fn a_damaged_block_is_an_error_and_the_rest_is_found() {
     connection.close().await.unwrap();
     let store = engine.open().await;
     let error = store.trace(trace_id(0), 100).await.unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { block: 1, .. }), "{error}");
+    assert!(
+        matches!(error, StoreError::Damaged { block: 1, .. }),
+        "{error}"
+    );
     assert_eq!(spans_of(&store, 2).await, 5);
 }
 
@@ -290,8 +322,15 @@ async fn a_full_disk_fails_the_write_whole_and_later_writes_work_again() {
         .map(|span| (origin("shop"), plain(100, span, at(span))))
         .collect();
     let request = batch(&large);
-    let error = store.write(std::slice::from_ref(&request), at(180)).await.unwrap_err();
-    let StoreError::WriteSpans { spans: 2_000, source } = &error else {
+    let error = store
+        .write(std::slice::from_ref(&request), at(180))
+        .await
+        .unwrap_err();
+    let StoreError::WriteSpans {
+        spans: 2_000,
+        source,
+    } = &error
+    else {
         panic!("{error}")
     };
     assert!(source.to_string().contains("full"), "{source}");
@@ -376,7 +415,12 @@ fn writer_that_is_killed() {
 
 fn spawn_writer(dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "suite::sqlite::writer_that_is_killed", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "suite::sqlite::writer_that_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -405,7 +449,10 @@ fn acknowledged_before_kill(dir: &Path, enough: usize) -> Vec<u64> {
     child.kill().unwrap();
     for line in lines.map_while(Result::ok) {
         // A last line that was cut is no acknowledgement anybody read.
-        if line.strip_prefix("acknowledged ").is_some_and(|n| n.parse::<u64>().is_ok()) {
+        if line
+            .strip_prefix("acknowledged ")
+            .is_some_and(|n| n.parse::<u64>().is_ok())
+        {
             take(Ok(line));
         }
     }
@@ -492,6 +539,10 @@ async fn a_torn_tail_costs_what_was_torn_and_no_more() {
     };
     assert_eq!(found, [5, 5, 5, 5, 0]);
     write_one(&again, 4).await.unwrap();
-    assert_eq!(spans_of(&again, 4).await, 5, "a resend of what was lost is stored");
+    assert_eq!(
+        spans_of(&again, 4).await,
+        5,
+        "a resend of what was lost is stored"
+    );
     store.close().await;
 }

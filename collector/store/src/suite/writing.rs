@@ -26,7 +26,14 @@ pub(super) async fn what_is_written_is_found_as_it_was_sent<E: Engine>() {
         .collect();
     assert_eq!(raw, sent);
     assert!(found.spans.iter().all(|stored| stored.arrived == at(20)));
-    assert!(store.trace(trace_id(2), 100).await.unwrap().spans.is_empty());
+    assert!(
+        store
+            .trace(trace_id(2), 100)
+            .await
+            .unwrap()
+            .spans
+            .is_empty()
+    );
 }
 
 pub(super) async fn an_empty_write_writes_nothing<E: Engine>() {
@@ -50,8 +57,14 @@ pub(super) async fn a_resend_is_stored_once<E: Engine>() {
         .unwrap();
     assert_eq!(first.stored, [3, 0], "a resend within one commit");
     assert_eq!(first.kept, [true, true, true, false, false, false]);
-    let again = store.write(std::slice::from_ref(&request), at(11)).await.unwrap();
-    assert_eq!((again.stored, again.duplicates, again.block), (vec![0], 3, first.block));
+    let again = store
+        .write(std::slice::from_ref(&request), at(11))
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.stored, again.duplicates, again.block),
+        (vec![0], 3, first.block)
+    );
     engine.close(store).await;
     let store = engine.open().await;
     let after_restart = store.write(&[request], at(12)).await.unwrap();
@@ -66,7 +79,10 @@ pub(super) async fn a_resend_too_late_to_be_recognised_is_read_once<E: Engine>()
     });
     let store = engine.open().await;
     let old = batch(&[(origin("shop"), plain(1, 1, at(0)))]);
-    store.write(std::slice::from_ref(&old), at(0)).await.unwrap();
+    store
+        .write(std::slice::from_ref(&old), at(0))
+        .await
+        .unwrap();
     for i in 0..10 {
         let other = batch(&[(origin("shop"), plain(2, i, at(1)))]);
         store.write(&[other], at(1)).await.unwrap();
@@ -148,12 +164,12 @@ where
     let engine = E::new(small());
     let store = engine.open().await;
     let reader = store.clone();
-    let (acknowledged, mut seen) = tokio::sync::watch::channel(0);
+    let (acknowledged, mut seen) = tokio::sync::watch::channel(0_u64);
     // Whatever is acknowledged is found at once, while segments are sealed and partitions begun.
     let reading = tokio::spawn(async move {
         while seen.changed().await.is_ok() {
             let n = *seen.borrow();
-            for n in [n, n / 2, 1] {
+            for n in [n, n.div_ceil(2), 1] {
                 let found = reader.trace(trace_id(n), 10).await.unwrap();
                 assert_eq!(found.spans.len(), 5, "trace {n}");
             }
