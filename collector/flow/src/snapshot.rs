@@ -61,13 +61,13 @@ impl Sum {
         self.messages == 0 && self.errors == 0
     }
 
+    /// Adds all but the records, whose topic must be known: see [`EdgeSum`].
     fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.errors += other.errors;
         self.unplaced += other.unplaced;
         self.recent += other.recent;
         self.last = self.last.max(other.last);
-        self.records.union(&other.records);
         self.produce.merge(&other.produce);
         self.in_broker.merge(&other.in_broker);
         self.process.merge(&other.process);
@@ -94,6 +94,26 @@ struct EdgeSum {
     instrumented: bool,
     offsets_rate: Option<f64>,
     sum: Sum,
+    /// By topic: a group hands its service the records of all its topics, and each topic has an offset 0. Nearly
+    /// always one.
+    records: Vec<(Arc<str>, Records)>,
+}
+
+impl EdgeSum {
+    fn add_records(&mut self, topic: &Arc<str>, records: &Records) {
+        match self.records.iter_mut().find(|(of, _)| of == topic) {
+            Some((_, known)) => known.union(records),
+            None => self.records.push((topic.clone(), records.clone())),
+        }
+    }
+
+    /// How many distinct ones over all topics; `None` when a topic had too many scattered ones to tell.
+    fn distinct(&self) -> Option<u64> {
+        self.records
+            .iter()
+            .map(|(_, records)| records.distinct())
+            .sum()
+    }
 }
 
 type EdgeKey = (EdgeKind, Arc<str>, Arc<str>);
@@ -289,13 +309,22 @@ impl Builder<'_> {
         id
     }
 
-    fn edge(&mut self, kind: EdgeKind, from: &Arc<str>, to: &Arc<str>, sum: &Sum) {
+    /// `topic` is that of the records in `sum`.
+    fn edge(
+        &mut self,
+        kind: EdgeKind,
+        from: &Arc<str>,
+        to: &Arc<str>,
+        topic: &Arc<str>,
+        sum: &Sum,
+    ) {
         let edge = self
             .edges
             .entry((kind, from.clone(), to.clone()))
             .or_default();
         edge.instrumented = true;
         edge.sum.add(sum);
+        edge.add_records(topic, &sum.records);
     }
 
     // ---- what spans say ----
@@ -330,7 +359,8 @@ impl Builder<'_> {
                 Key::Call { caller, callee } => {
                     let from = self.service(caller, sum.last);
                     let to = self.service(callee, sum.last);
-                    self.edge(EdgeKind::Calls, &from, &to, &sum);
+                    // A call has no records.
+                    self.edge(EdgeKind::Calls, &from, &to, &to, &sum);
                 }
             }
         }
@@ -373,7 +403,7 @@ impl Builder<'_> {
             TopicKind::DeadLetterTopic => EdgeKind::DeadLetters,
         };
         if kind == EdgeKind::Produces {
-            self.edge(kind, &sender, &to, sum);
+            self.edge(kind, &sender, &to, &to, sum);
             if let Some(via) = via {
                 self.derive(via, topic, &to, sum);
             }
@@ -388,7 +418,7 @@ impl Builder<'_> {
                 node.instrumented = true;
                 id
             });
-        self.edge(kind, &group.unwrap_or(sender), &to, sum);
+        self.edge(kind, &group.unwrap_or(sender), &to, &to, sum);
     }
 
     /// The group whose error handler sent to a retry or dead-letter topic: that of the handler the send happened in;
@@ -435,7 +465,7 @@ impl Builder<'_> {
         if let Some(node) = self.nodes.get_mut(&from) {
             node.instrumented = true;
         }
-        self.edge(EdgeKind::Derives, &from, to, sum);
+        self.edge(EdgeKind::Derives, &from, to, to, sum);
     }
 
     fn consume(&mut self, service: &ServiceKey, reader: &Reader, sum: &Sum) {
@@ -463,8 +493,8 @@ impl Builder<'_> {
                 .or_default()
                 .insert(name);
         }
-        self.edge(EdgeKind::Delivers, &topic, &group, sum);
-        self.edge(EdgeKind::Consumes, &group, &service, sum);
+        self.edge(EdgeKind::Delivers, &topic, &group, &topic, sum);
+        self.edge(EdgeKind::Consumes, &group, &service, &topic, sum);
     }
 
     // ---- what only brokers say ----
@@ -616,6 +646,9 @@ impl Builder<'_> {
             folded.instrumented |= edge.instrumented;
             folded.offsets_rate = add(folded.offsets_rate, edge.offsets_rate);
             folded.sum.add(&edge.sum);
+            for (topic, records) in &edge.records {
+                folded.add_records(topic, records);
+            }
         }
         true
     }
@@ -664,6 +697,7 @@ impl Builder<'_> {
             .edges
             .into_iter()
             .map(|((kind, from, to), edge)| {
+                let records = edge.distinct();
                 let sum = edge.sum;
                 let spans = edge.instrumented.then(|| sum.recent as f64 / seconds);
                 let (rate, rate_source) = rate(spans, edge.offsets_rate);
@@ -673,7 +707,7 @@ impl Builder<'_> {
                     kind,
                     instrumented: edge.instrumented,
                     messages: edge.instrumented.then_some(sum.messages),
-                    records: complete.then(|| sum.records.distinct()).flatten(),
+                    records: records.filter(|_| complete),
                     errors: sum.errors,
                     rate,
                     rate_source,

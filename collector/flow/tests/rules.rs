@@ -105,6 +105,22 @@ fn only_the_first_delivery_waited_in_the_broker() {
 }
 
 #[test]
+fn equal_offsets_of_two_topics_are_two_records() {
+    let mut make = Maker::default();
+    let trace = make.trace();
+    for topic in ["t", "u"] {
+        // The second attempt is of the same record.
+        for _ in 0..2 {
+            place(make.process(trace, None, "b", topic, Some("g")), 0, 7);
+        }
+    }
+    let map = map(&make.spans);
+    let consumes = edge(&map, "consumes group:unknown/g>service:b");
+    assert_eq!((consumes.messages, consumes.records), (Some(4), Some(2)));
+    assert_eq!(edge(&map, DELIVERS).records, Some(1));
+}
+
+#[test]
 fn a_failed_send_makes_no_message_and_no_topic() {
     let mut make = Maker::default();
     let trace = make.trace();
