@@ -18,24 +18,39 @@ const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; 
 
 /// Puts the headers that every answer carries.
 pub(crate) fn secure(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
 }
 
 /// Serves a file of the dashboard, or its page for every path of its own.
 pub(crate) async fn serve(uri: Uri, request: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
-    let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.')) && Dist::get(path).is_some();
+    let is_file = path
+        .rsplit('/')
+        .next()
+        .is_some_and(|name| name.contains('.'))
+        && Dist::get(path).is_some();
     if is_file {
         return file(path, &request);
     }
     if path.starts_with("api/") {
-        return ApiError::NotFound(format!("There is no /{path}; see /api/openapi.json.")).into_response();
+        return ApiError::NotFound(format!("There is no /{path}; see /api/openapi.json."))
+            .into_response();
     }
     if Dist::get("index.html").is_none() {
         return ApiError::Unavailable(
-            "This binary has no dashboard in it: run \"cargo xtask dashboard\" and build again.".to_owned(),
+            "This binary has no dashboard in it: run \"cargo xtask dashboard\" and build again."
+                .to_owned(),
         )
         .into_response();
     }
@@ -47,12 +62,18 @@ fn file(path: &str, request: &HeaderMap) -> Response {
         request
             .get(header::ACCEPT_ENCODING)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|codings| codings.split(',').any(|c| c.trim().split(';').next() == Some(coding)))
+            .is_some_and(|codings| {
+                codings
+                    .split(',')
+                    .any(|c| c.trim().split(';').next() == Some(coding))
+            })
     };
     let compressed = [("br", "br"), ("gzip", "gz")]
         .into_iter()
         .filter(|(coding, _)| accepts(coding))
-        .find_map(|(coding, suffix)| Dist::get(&format!("{path}.{suffix}")).map(|f| (Some(coding), f)));
+        .find_map(|(coding, suffix)| {
+            Dist::get(&format!("{path}.{suffix}")).map(|f| (Some(coding), f))
+        });
     let Some((coding, found)) = compressed.or_else(|| Dist::get(path).map(|f| (None, f))) else {
         return StatusCode::NOT_FOUND.into_response();
     };

@@ -32,7 +32,13 @@ impl Clusters {
                 changed
             }
             None => {
-                entries.insert(Arc::clone(&status.name), Entry { status, sample: None });
+                entries.insert(
+                    Arc::clone(&status.name),
+                    Entry {
+                        status,
+                        sample: None,
+                    },
+                );
                 true
             }
         }
@@ -60,7 +66,10 @@ impl Clusters {
     /// Some cluster could be read at least once.
     #[must_use]
     pub fn any_read(&self) -> bool {
-        self.entries.read().values().any(|entry| entry.sample.is_some())
+        self.entries
+            .read()
+            .values()
+            .any(|entry| entry.sample.is_some())
     }
 
     /// Clusters that cannot be read now, with the reason.

@@ -45,7 +45,10 @@ pub(crate) async fn topic(
     Path((cluster, topic)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let found = state.dead_letters.topic(&cluster, &topic).ok_or_else(|| not_found(&cluster, &topic))?;
+    let found = state
+        .dead_letters
+        .topic(&cluster, &topic)
+        .ok_or_else(|| not_found(&cluster, &topic))?;
     json(&headers, &to_wire(&found))
 }
 
@@ -82,7 +85,11 @@ fn to_wire(topic: &dead::TopicSummary) -> wire::DeadLetterTopic {
         causes: topic
             .causes
             .iter()
-            .map(|cause| wire::CauseCount { cause: cause.cause.to_string(), count: cause.count, sampled: topic.sampled })
+            .map(|cause| wire::CauseCount {
+                cause: cause.cause.to_string(),
+                count: cause.count,
+                sampled: topic.sampled,
+            })
             .collect(),
         read_at: topic.read_at.map(instant),
         reason: topic.reason.as_deref().map(str::to_owned),
@@ -113,7 +120,11 @@ pub(crate) async fn records(
         text: params.q.filter(|text| !text.is_empty()),
         cursor: cursor.map(str::parse).transpose().map_err(read_error)?,
     };
-    let page = state.dead_letters.records(&cluster, &topic, query).await.map_err(read_error)?;
+    let page = state
+        .dead_letters
+        .records(&cluster, &topic, query)
+        .await
+        .map_err(read_error)?;
     let cluster_id = state.dead_letters.cluster_id(&cluster);
     let lookup = Lookup(&state.store);
     let mut records = Vec::with_capacity(page.records.len());
@@ -123,9 +134,19 @@ pub(crate) async fn records(
             .map_err(ApiError::internal("finding a record's trace"))?;
         records.push(record_to_wire(record, trace));
     }
-    let retained = state.dead_letters.topic(&cluster, &topic).and_then(|topic| topic.retained);
+    let retained = state
+        .dead_letters
+        .topic(&cluster, &topic)
+        .and_then(|topic| topic.retained);
     let next_cursor = page.next.map(|cursor| cursor.to_string());
-    json(&headers, &wire::Records { records, next_cursor, retained })
+    json(
+        &headers,
+        &wire::Records {
+            records,
+            next_cursor,
+            retained,
+        },
+    )
 }
 
 fn read_error(error: dead::ReadError) -> ApiError {
@@ -144,8 +165,16 @@ struct Lookup<'a>(&'a Store);
 impl dead::SpanLookup for Lookup<'_> {
     type Error = StoreError;
 
-    async fn by_offset(&self, topic: &str, partition: i32, offset: i64) -> Result<Vec<Span>, StoreError> {
-        let found = self.0.by_offset(topic, partition, offset, JOIN_LIMIT).await?;
+    async fn by_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Vec<Span>, StoreError> {
+        let found = self
+            .0
+            .by_offset(topic, partition, offset, JOIN_LIMIT)
+            .await?;
         Ok(found.spans.into_iter().map(|stored| stored.span).collect())
     }
 
@@ -178,7 +207,9 @@ fn record_to_wire(record: &dead::DeadLetter, trace: Option<dead::RecordTrace>) -
                 text: header.text.clone(),
             })
             .collect(),
-        framework: analysis.framework.map(|framework| framework.as_str().to_owned()),
+        framework: analysis
+            .framework
+            .map(|framework| framework.as_str().to_owned()),
         origin: analysis.origin.as_ref().map(|origin| wire::Origin {
             topic: origin.topic.clone(),
             partition: origin.partition,

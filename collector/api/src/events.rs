@@ -43,7 +43,10 @@ pub struct Events {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::channel(BACKLOG).0, latest: Mutex::default() }
+        Self {
+            sender: broadcast::channel(BACKLOG).0,
+            latest: Mutex::default(),
+        }
     }
 }
 
@@ -53,7 +56,11 @@ impl Events {
         let change = {
             let mut latest = self.latest.lock();
             let version = latest.get(topic).map_or(1, |change| change.version + 1);
-            let change = Change { topic: topic.to_owned(), version, at: Instant(now.0) };
+            let change = Change {
+                topic: topic.to_owned(),
+                version,
+                at: Instant(now.0),
+            };
             latest.insert(topic, change.clone());
             change
         };
@@ -64,7 +71,10 @@ impl Events {
     /// The version of `topic`, 0 before its first change.
     #[must_use]
     pub fn version(&self, topic: &str) -> u64 {
-        self.latest.lock().get(topic).map_or(0, |change| change.version)
+        self.latest
+            .lock()
+            .get(topic)
+            .map_or(0, |change| change.version)
     }
 }
 

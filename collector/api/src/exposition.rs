@@ -24,7 +24,10 @@ impl Exposition {
     fn family(&mut self, name: &'static str, help: &str, kind: &str) -> Family<'_> {
         // Writing to a String does not fail.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        Family { out: &mut self.0, name }
+        Family {
+            out: &mut self.0,
+            name,
+        }
     }
 
     pub(crate) fn finish(self) -> String {
@@ -55,7 +58,11 @@ impl Family<'_> {
     }
 
     /// A sample that is left out while its value is unknown.
-    pub(crate) fn known<T: Display>(&mut self, labels: &[(&str, &str)], value: Option<T>) -> &mut Self {
+    pub(crate) fn known<T: Display>(
+        &mut self,
+        labels: &[(&str, &str)],
+        value: Option<T>,
+    ) -> &mut Self {
         if let Some(value) = value {
             self.sample(labels, value);
         }

@@ -30,13 +30,20 @@ pub(crate) async fn traces(
     let mut search = SearchQuery::new(range.from, range.to);
     search.limit = limit;
     if let Some(q) = q.filter(|q| !q.trim().is_empty()) {
-        search.filter = query::parse(q).map_err(|error| ApiError::BadRequest(format!("q = {q:?}: {error}")))?;
+        search.filter =
+            query::parse(q).map_err(|error| ApiError::BadRequest(format!("q = {q:?}: {error}")))?;
     }
     if let Some(cursor) = cursor.filter(|cursor| !cursor.is_empty()) {
-        let parsed = cursor.parse().map_err(|error| ApiError::BadRequest(format!("cursor = {cursor:?}: {error}")))?;
+        let parsed = cursor
+            .parse()
+            .map_err(|error| ApiError::BadRequest(format!("cursor = {cursor:?}: {error}")))?;
         search.cursor = Some(parsed);
     }
-    state.store.search(&search).await.map_err(ApiError::internal("searching traces"))
+    state
+        .store
+        .search(&search)
+        .await
+        .map_err(ApiError::internal("searching traces"))
 }
 
 /// Spans of the newest `traces` traces in which one satisfies all of `fields`.
@@ -51,15 +58,21 @@ pub(crate) async fn spans(
     for (field, value) in fields {
         search = search.and(Expr::equals(field, value));
     }
-    let page = store.search(&search).await.map_err(ApiError::internal("searching example traces"))?;
+    let page = store
+        .search(&search)
+        .await
+        .map_err(ApiError::internal("searching example traces"))?;
     let hits = page.hits.iter().flat_map(|hit| {
-        hit.matched.iter().filter_map(|at| hit.spans.get(*at)).map(|span| SpanHit {
-            trace_id: span.trace_id,
-            span_id: span.span_id,
-            start: span.start,
-            duration_ns: span.duration_ns(),
-            error: span.error.is_some(),
-        })
+        hit.matched
+            .iter()
+            .filter_map(|at| hit.spans.get(*at))
+            .map(|span| SpanHit {
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                start: span.start,
+                duration_ns: span.duration_ns(),
+                error: span.error.is_some(),
+            })
     });
     Ok(hits.collect())
 }

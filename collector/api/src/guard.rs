@@ -27,7 +27,9 @@ impl Access {
     }
 
     fn token_matches(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+        let Some(token) = &self.token else {
+            return true;
+        };
         let bearer = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -39,14 +41,21 @@ impl Access {
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(name, value)| (name == COOKIE).then_some(value));
-        bearer.into_iter().chain(cookie).any(|given| same(given, token))
+        bearer
+            .into_iter()
+            .chain(cookie)
+            .any(|given| same(given, token))
     }
 }
 
 /// Compares in a time that does not tell how much of a token was right.
 fn same(given: &str, wanted: &str) -> bool {
     given.len() == wanted.len()
-        && given.bytes().zip(wanted.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+        && given
+            .bytes()
+            .zip(wanted.bytes())
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
 }
 
 fn is_loopback_host(host: &str) -> bool {
@@ -55,7 +64,9 @@ fn is_loopback_host(host: &str) -> bool {
         None => host.split(':').next().unwrap_or(""),
     };
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// Lets a request through, or answers it.
@@ -64,10 +75,18 @@ pub(crate) async fn check(State(state): State<ApiState>, request: Request, next:
     let host = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
-        .or_else(|| request.uri().authority().map(|authority| authority.as_str()))
+        .or_else(|| {
+            request
+                .uri()
+                .authority()
+                .map(|authority| authority.as_str())
+        })
         .unwrap_or("");
     if !state.access.host_allowed(host) {
-        return ApiError::Forbidden("This Host is not allowed: open the collector by its loopback address.").into_response();
+        return ApiError::Forbidden(
+            "This Host is not allowed: open the collector by its loopback address.",
+        )
+        .into_response();
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let same_origin = origin
@@ -76,7 +95,8 @@ pub(crate) async fn check(State(state): State<ApiState>, request: Request, next:
             .and_then(|origin| origin.split_once("://"))
             .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
         if !same_origin {
-            return ApiError::Forbidden("Requests from other sites' pages are not allowed.").into_response();
+            return ApiError::Forbidden("Requests from other sites' pages are not allowed.")
+                .into_response();
         }
     }
     let path = request.uri().path();
@@ -111,7 +131,11 @@ pub(crate) struct SignIn {
 
 /// Takes the token from the sign-in page and keeps it in a cookie, because an event stream cannot send a header.
 pub(crate) async fn sign_in(State(state): State<ApiState>, Form(form): Form<SignIn>) -> Response {
-    let right = state.access.token.as_deref().is_none_or(|token| same(&form.token, token));
+    let right = state
+        .access
+        .token
+        .as_deref()
+        .is_none_or(|token| same(&form.token, token));
     let cookie = HeaderValue::from_str(&format!(
         "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000",
         form.token
@@ -133,20 +157,38 @@ mod tests {
 
     #[test]
     fn only_loopback_names_are_valid_hosts_on_loopback() {
-        for host in ["localhost", "localhost:8844", "127.0.0.1:8844", "[::1]:8844", "127.8.8.8"] {
+        for host in [
+            "localhost",
+            "localhost:8844",
+            "127.0.0.1:8844",
+            "[::1]:8844",
+            "127.8.8.8",
+        ] {
             assert!(is_loopback_host(host), "{host}");
         }
-        for host in ["", "evil.example", "127.0.0.1.evil.example", "10.0.0.1:8844", "localhost.evil"] {
+        for host in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:8844",
+            "localhost.evil",
+        ] {
             assert!(!is_loopback_host(host), "{host}");
         }
     }
 
     #[test]
     fn a_token_is_taken_from_header_or_cookie() {
-        let access = Access { token: Some("s3cret".to_owned()), loopback: true };
+        let access = Access {
+            token: Some("s3cret".to_owned()),
+            loopback: true,
+        };
         let with = |name, value: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("")));
+            headers.insert(
+                name,
+                HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("")),
+            );
             headers
         };
         assert!(access.token_matches(&with(header::AUTHORIZATION, "Bearer s3cret")));

@@ -63,7 +63,13 @@ pub(crate) async fn find(
         .filter(|value| !value.is_empty())
         .ok_or_else(|| ApiError::BadRequest("value is missing: whose journey?".to_owned()))?;
     let keys = keys_of(&state, &value).await?;
-    let found = keys.into_iter().map(|key| wire::CorrelationValue { key, value: value.clone() }).collect();
+    let found = keys
+        .into_iter()
+        .map(|key| wire::CorrelationValue {
+            key,
+            value: value.clone(),
+        })
+        .collect();
     json(&headers, &wire::Journeys { found })
 }
 
@@ -73,11 +79,23 @@ pub(crate) async fn journey(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let failed = || ApiError::internal("following a journey");
-    let id = Correlation { key: key.as_str().into(), value: value.as_str().into() };
-    let carrying = state.store.by_correlation(&value, SEED_SPANS).await.map_err(failed())?;
-    let seeds: Vec<Span> = spans(carrying).into_iter().filter(|span| span.correlations.contains(&id)).collect();
+    let id = Correlation {
+        key: key.as_str().into(),
+        value: value.as_str().into(),
+    };
+    let carrying = state
+        .store
+        .by_correlation(&value, SEED_SPANS)
+        .await
+        .map_err(failed())?;
+    let seeds: Vec<Span> = spans(carrying)
+        .into_iter()
+        .filter(|span| span.correlations.contains(&id))
+        .collect();
     if seeds.is_empty() {
-        return Err(ApiError::NotFound(format!("No stored span carries {key} = {value:?}.")));
+        return Err(ApiError::NotFound(format!(
+            "No stored span carries {key} = {value:?}."
+        )));
     }
     let mut journey = flow::Journey::start(id, seeds, flow::Bounds::default());
     loop {
@@ -88,7 +106,9 @@ pub(crate) async fn journey(
         for need in needs {
             let found = match need {
                 flow::Need::Trace(trace) => state.store.trace(trace, NEED_SPANS).await,
-                flow::Need::LinksTo { trace, span } => state.store.linking_to(trace, Some(span), NEED_SPANS).await,
+                flow::Need::LinksTo { trace, span } => {
+                    state.store.linking_to(trace, Some(span), NEED_SPANS).await
+                }
             };
             journey.feed(need, spans(found.map_err(failed())?));
         }
@@ -120,30 +140,63 @@ impl Known {
         let environment = state.environment(None);
         let state = state.clone();
         tokio::task::spawn_blocking(move || {
-            let mut known = Self { clusters: HashMap::new(), kinds: HashMap::new(), readers: HashMap::new() };
+            let mut known = Self {
+                clusters: HashMap::new(),
+                kinds: HashMap::new(),
+                readers: HashMap::new(),
+            };
             let flow = state.flow.read();
             for entry in state.clusters.all() {
-                let Some(sample) = &entry.sample else { continue };
+                let Some(sample) = &entry.sample else {
+                    continue;
+                };
                 for topic in sample.topics.keys() {
-                    known.clusters.entry(Arc::clone(topic)).or_default().push(Arc::clone(&sample.cluster));
-                    known.kinds.insert(Arc::clone(topic), flow.topic_kind(&sample.cluster, topic));
+                    known
+                        .clusters
+                        .entry(Arc::clone(topic))
+                        .or_default()
+                        .push(Arc::clone(&sample.cluster));
+                    known
+                        .kinds
+                        .insert(Arc::clone(topic), flow.topic_kind(&sample.cluster, topic));
                 }
             }
-            let query =
-                TopologyQuery { from: now - READING, to: now, environment, ..TopologyQuery::default() };
+            let query = TopologyQuery {
+                from: now - READING,
+                to: now,
+                environment,
+                ..TopologyQuery::default()
+            };
             let topology = flow.topology(&query, now);
-            let edges = |kind| topology.edges.iter().filter(move |edge| edge.kind == kind && edge.instrumented);
+            let edges = |kind| {
+                topology
+                    .edges
+                    .iter()
+                    .filter(move |edge| edge.kind == kind && edge.instrumented)
+            };
             for delivery in edges(EdgeKind::Delivers) {
-                let (Some(topic), Some(group)) = (topology.node(&delivery.from), topology.node(&delivery.to)) else {
+                let (Some(topic), Some(group)) =
+                    (topology.node(&delivery.from), topology.node(&delivery.to))
+                else {
                     continue;
                 };
                 if group.kind != NodeKind::Group {
                     continue;
                 }
                 let services = edges(EdgeKind::Consumes).filter(|edge| edge.from == delivery.to);
-                let service = services.filter_map(|edge| topology.node(&edge.to)).next().map(|node| Arc::clone(&node.name));
-                let reader = flow::Reader { group: Some(Arc::clone(&group.name)), service };
-                known.readers.entry(Arc::clone(&topic.name)).or_default().push(reader);
+                let service = services
+                    .filter_map(|edge| topology.node(&edge.to))
+                    .next()
+                    .map(|node| Arc::clone(&node.name));
+                let reader = flow::Reader {
+                    group: Some(Arc::clone(&group.name)),
+                    service,
+                };
+                known
+                    .readers
+                    .entry(Arc::clone(&topic.name))
+                    .or_default()
+                    .push(reader);
             }
             known
         })
@@ -155,14 +208,21 @@ impl Known {
 impl flow::Facts for Known {
     fn cluster(&self, messaging: &Messaging) -> Option<Arc<str>> {
         // Two clusters with the topic: which one it was cannot be told here.
-        match self.clusters.get(messaging.destination.as_ref()?)?.as_slice() {
+        match self
+            .clusters
+            .get(messaging.destination.as_ref()?)?
+            .as_slice()
+        {
             [only] => Some(Arc::clone(only)),
             _ => None,
         }
     }
 
     fn kind(&self, topic: &str) -> TopicKind {
-        self.kinds.get(topic).copied().unwrap_or_else(|| TopicKind::from_name(topic))
+        self.kinds
+            .get(topic)
+            .copied()
+            .unwrap_or_else(|| TopicKind::from_name(topic))
     }
 
     fn readers(&self, topic: &str) -> Vec<flow::Reader> {
@@ -178,7 +238,11 @@ fn to_wire(view: &flow::JourneyView) -> wire::Journey {
         state: view.state.as_str().to_owned(),
         start: instant(view.start),
         end: instant(view.end),
-        traces: view.traces.iter().map(|(id, of)| summary(*id, of)).collect(),
+        traces: view
+            .traces
+            .iter()
+            .map(|(id, of)| summary(*id, of))
+            .collect(),
         steps: view.steps.iter().map(step).collect(),
         lanes: view
             .lanes

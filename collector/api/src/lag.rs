@@ -43,18 +43,37 @@ fn window(range: Range) -> highwater_shared::Window {
 /// Which services were seen consuming in which group, from the map of the range.
 pub(crate) type Consumers = BTreeMap<(Arc<str>, Arc<str>), Vec<String>>;
 
-pub(crate) async fn consumers(state: &ApiState, range: Range, environment: String) -> Result<Consumers, ApiError> {
+pub(crate) async fn consumers(
+    state: &ApiState,
+    range: Range,
+    environment: String,
+) -> Result<Consumers, ApiError> {
     let now = state.now();
     let state = state.clone();
     tokio::task::spawn_blocking(move || {
-        let query = flow::TopologyQuery { from: range.from, to: range.to, environment, ..Default::default() };
+        let query = flow::TopologyQuery {
+            from: range.from,
+            to: range.to,
+            environment,
+            ..Default::default()
+        };
         let topology = state.flow.read().topology(&query, now);
         let mut consumers = Consumers::new();
-        for edge in topology.edges.iter().filter(|edge| edge.kind == flow::EdgeKind::Consumes && edge.instrumented) {
-            let (Some(group), Some(service)) = (topology.node(&edge.from), topology.node(&edge.to)) else { continue };
+        for edge in topology
+            .edges
+            .iter()
+            .filter(|edge| edge.kind == flow::EdgeKind::Consumes && edge.instrumented)
+        {
+            let (Some(group), Some(service)) = (topology.node(&edge.from), topology.node(&edge.to))
+            else {
+                continue;
+            };
             if let (Some(cluster), flow::NodeKind::Service) = (&group.cluster, service.kind) {
                 let key = (Arc::clone(cluster), Arc::clone(&group.name));
-                consumers.entry(key).or_default().push(service.name.to_string());
+                consumers
+                    .entry(key)
+                    .or_default()
+                    .push(service.name.to_string());
             }
         }
         consumers
@@ -73,7 +92,8 @@ pub(crate) async fn groups(
     let clusters = list(params.cluster.as_deref());
     let consumers = consumers(&state, range, environment.clone()).await?;
     let wanted = |cluster: &str| {
-        state.in_environment(cluster, &environment) && (clusters.is_empty() || clusters.iter().any(|name| name == cluster))
+        state.in_environment(cluster, &environment)
+            && (clusters.is_empty() || clusters.iter().any(|name| name == cluster))
     };
     let mut groups: Vec<wire::GroupSummary> = state
         .lag
@@ -85,10 +105,19 @@ pub(crate) async fn groups(
         .collect();
     groups.sort_by(|a, b| {
         // Worst first: the state, then the level against the mark.
-        let share = |g: &wire::GroupSummary| g.time_lag_ms.map(|ms| ms as f64 / g.mark_ms.max(1) as f64);
-        (a.state, share(b)).partial_cmp(&(b.state, share(a))).unwrap_or(std::cmp::Ordering::Equal)
+        let share =
+            |g: &wire::GroupSummary| g.time_lag_ms.map(|ms| ms as f64 / g.mark_ms.max(1) as f64);
+        (a.state, share(b))
+            .partial_cmp(&(b.state, share(a)))
+            .unwrap_or(std::cmp::Ordering::Equal)
     });
-    json(&headers, &wire::Groups { window: window(range), groups })
+    json(
+        &headers,
+        &wire::Groups {
+            window: window(range),
+            groups,
+        },
+    )
 }
 
 fn summary(
@@ -123,7 +152,10 @@ fn summary(
         members: lag.members,
         broker_state: lag.broker_state.as_deref().map(str::to_owned),
         protocol: lag.kind.to_string(),
-        services: consumers.get(&(Arc::clone(cluster), Arc::clone(group))).cloned().unwrap_or_default(),
+        services: consumers
+            .get(&(Arc::clone(cluster), Arc::clone(group)))
+            .cloned()
+            .unwrap_or_default(),
         spark_ms: api.sparks.points(cluster, group, range.from, range.to),
     }
 }
@@ -152,7 +184,11 @@ fn partition(key: &TopicPartition, lag: &engine::PartitionLag) -> wire::Partitio
     }
 }
 
-fn find(state: &ApiState, cluster: &str, group: &str) -> Result<(Arc<str>, Arc<str>, engine::GroupLag), ApiError> {
+fn find(
+    state: &ApiState,
+    cluster: &str,
+    group: &str,
+) -> Result<(Arc<str>, Arc<str>, engine::GroupLag), ApiError> {
     let lag = state.lag.read();
     lag.groups()
         .get_key_value(&(Arc::from(cluster), Arc::from(group)))
@@ -160,7 +196,9 @@ fn find(state: &ApiState, cluster: &str, group: &str) -> Result<(Arc<str>, Arc<s
         .ok_or_else(|| {
             let why = match state.clusters.get(cluster) {
                 None => format!("There is no cluster {cluster:?}."),
-                Some(entry) if entry.sample.is_none() => format!("{cluster} could not be read yet."),
+                Some(entry) if entry.sample.is_none() => {
+                    format!("{cluster} could not be read yet.")
+                }
                 Some(_) => format!("{cluster} has no group {group:?}."),
             };
             ApiError::NotFound(why)
@@ -180,7 +218,11 @@ pub(crate) async fn group(
     let detail = wire::GroupDetail {
         window: window(range),
         summary: summary(&state, &cluster, &group, &lag, range, &consumers),
-        partitions: lag.partitions.iter().map(|(key, lag)| partition(key, lag)).collect(),
+        partitions: lag
+            .partitions
+            .iter()
+            .map(|(key, lag)| partition(key, lag))
+            .collect(),
         retention_left_ms: lag.retention_left.map(millis),
         retention_ms: lag.retention_ms,
     };
@@ -206,14 +248,26 @@ pub(crate) async fn members(
                     partitions: member
                         .assignment
                         .iter()
-                        .map(|at| wire::MemberPartition { topic: at.topic.to_string(), partition: at.partition })
+                        .map(|at| wire::MemberPartition {
+                            topic: at.topic.to_string(),
+                            partition: at.partition,
+                        })
                         .collect(),
                 })
                 .collect();
-            wire::GroupMembers { members: Some(members), reason: None }
+            wire::GroupMembers {
+                members: Some(members),
+                reason: None,
+            }
         }
-        Some(Err(reason)) => wire::GroupMembers { members: None, reason: Some(reason.to_string()) },
-        None => wire::GroupMembers { members: None, reason: Some("The group was not in the last read.".to_owned()) },
+        Some(Err(reason)) => wire::GroupMembers {
+            members: None,
+            reason: Some(reason.to_string()),
+        },
+        None => wire::GroupMembers {
+            members: None,
+            reason: Some("The group was not in the last read.".to_owned()),
+        },
     };
     json(&headers, &members)
 }
@@ -231,7 +285,11 @@ pub(crate) async fn topics(
         let wanted = *entry.status.environment == *environment
             && (clusters.is_empty() || clusters.iter().any(|cluster| **cluster == **name));
         if let (true, Some(sample)) = (wanted, &entry.sample) {
-            let names = sample.topics.iter().filter(|(_, facts)| !facts.internal).map(|(topic, _)| topic);
+            let names = sample
+                .topics
+                .iter()
+                .filter(|(_, facts)| !facts.internal)
+                .map(|(topic, _)| topic);
             topics.extend(names.map(|topic| topic_summary(&state, name, topic, sample)));
         }
     }
@@ -245,8 +303,12 @@ pub(crate) async fn topic(
 ) -> Result<Response, ApiError> {
     let sample = state.clusters.get(&cluster).and_then(|entry| entry.sample);
     let found = sample.filter(|sample| sample.topics.contains_key(topic.as_str()));
-    let sample = found.ok_or_else(|| ApiError::NotFound(format!("{cluster} has no topic {topic:?}.")))?;
-    json(&headers, &topic_summary(&state, &sample.cluster, &topic.as_str().into(), &sample))
+    let sample =
+        found.ok_or_else(|| ApiError::NotFound(format!("{cluster} has no topic {topic:?}.")))?;
+    json(
+        &headers,
+        &topic_summary(&state, &sample.cluster, &topic.as_str().into(), &sample),
+    )
 }
 
 fn topic_summary(
@@ -255,11 +317,22 @@ fn topic_summary(
     topic: &Arc<str>,
     sample: &highwater_model::broker::Sample,
 ) -> wire::TopicSummary {
-    let first = TopicPartition { topic: Arc::clone(topic), partition: i32::MIN };
-    let offsets = || sample.partitions.range(first.clone()..).take_while(|(at, _)| at.topic == *topic).map(|(_, o)| o);
+    let first = TopicPartition {
+        topic: Arc::clone(topic),
+        partition: i32::MIN,
+    };
+    let offsets = || {
+        sample
+            .partitions
+            .range(first.clone()..)
+            .take_while(|(at, _)| at.topic == *topic)
+            .map(|(_, o)| o)
+    };
     // One partition that is unknown makes the sum unknown.
     let sum = |of: fn(&highwater_model::broker::PartitionOffsets) -> Known<i64>| {
-        offsets().map(|o| of(o).ok().and_then(|n| u64::try_from(n).ok())).sum::<Option<u64>>()
+        offsets()
+            .map(|o| of(o).ok().and_then(|n| u64::try_from(n).ok()))
+            .sum::<Option<u64>>()
     };
     let ends = sum(|o| o.end.clone());
     let starts = sum(|o| o.log_start.clone());
@@ -269,18 +342,27 @@ fn topic_summary(
         TopicKind::RetryTopic => "retry_topic",
         TopicKind::DeadLetterTopic => "dead_letter_topic",
     };
-    let reads = |group: &highwater_model::broker::GroupFacts| group.committed.keys().any(|at| at.topic == *topic);
+    let reads = |group: &highwater_model::broker::GroupFacts| {
+        group.committed.keys().any(|at| at.topic == *topic)
+    };
     wire::TopicSummary {
         cluster: cluster.to_string(),
         topic: topic.to_string(),
         kind: kind.to_owned(),
         partitions: facts.partitions,
-        retained: ends.zip(starts).map(|(ends, starts)| ends.saturating_sub(starts)),
+        retained: ends
+            .zip(starts)
+            .map(|(ends, starts)| ends.saturating_sub(starts)),
         end_offsets: ends,
         in_per_s: state.lag.read().topic_rate(cluster, topic),
         retention_ms: facts.retention_ms,
         compacted: facts.compacted,
-        groups: sample.groups.iter().filter(|(_, facts)| reads(facts)).map(|(name, _)| name.to_string()).collect(),
+        groups: sample
+            .groups
+            .iter()
+            .filter(|(_, facts)| reads(facts))
+            .map(|(name, _)| name.to_string())
+            .collect(),
     }
 }
 
@@ -300,11 +382,13 @@ impl ApiState {
 
     /// The environment a configured cluster belongs to.
     pub(crate) fn environment_of(&self, cluster: &str) -> String {
-        self.clusters.get(cluster).map_or_else(|| "default".to_owned(), |entry| entry.status.environment.to_string())
+        self.clusters.get(cluster).map_or_else(
+            || "default".to_owned(),
+            |entry| entry.status.environment.to_string(),
+        )
     }
 
     fn in_environment(&self, cluster: &str, environment: &str) -> bool {
         self.environment_of(cluster) == environment
     }
 }
-

@@ -27,12 +27,16 @@ const SLOWEST: usize = 5;
 const SLOW_POOL: usize = 500;
 const TRACE_SPANS: usize = 5_000;
 /// Steps people can read.
-const STEPS_S: [u64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400];
+const STEPS_S: [u64; 14] = [
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400,
+];
 
 /// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval.
 fn step_ns(range: Range, poll_ms: u64) -> u64 {
     let least = (range.to.since(range.from) / POINTS).max(poll_ms * 1_000_000);
-    let seconds = STEPS_S.into_iter().find(|step| step * 1_000_000_000 >= least);
+    let seconds = STEPS_S
+        .into_iter()
+        .find(|step| step * 1_000_000_000 >= least);
     seconds.unwrap_or(STEPS_S[13]) * 1_000_000_000
 }
 
@@ -59,7 +63,9 @@ pub(crate) async fn history(
     let mut partitions: BTreeMap<(String, i32), Vec<Cell>> = BTreeMap::new();
     for row in &rows {
         let index = ((row.at.0 / step).saturating_sub(first) as usize).min(steps.saturating_sub(1));
-        let cells = partitions.entry((row.topic.to_string(), row.partition)).or_insert_with(|| vec![None; steps]);
+        let cells = partitions
+            .entry((row.topic.to_string(), row.partition))
+            .or_insert_with(|| vec![None; steps]);
         if let Some(cell) = cells.get_mut(index) {
             let messages = row.committed.zip(row.end).map(|(committed, end)| {
                 let from = committed.max(row.log_start.unwrap_or(committed));
@@ -73,7 +79,9 @@ pub(crate) async fn history(
             let read = || partitions.values().filter_map(|cells| cells[index]);
             wire::LagPoint {
                 at: instant(at(index)),
-                lag_messages: read().filter_map(|(messages, _)| messages).fold(None, |sum, n| Some(sum.unwrap_or(0) + n)),
+                lag_messages: read()
+                    .filter_map(|(messages, _)| messages)
+                    .fold(None, |sum, n| Some(sum.unwrap_or(0) + n)),
                 time_lag_ms: read().filter_map(|(_, time)| time).max(),
             }
         })
@@ -83,12 +91,19 @@ pub(crate) async fn history(
         .map(|((topic, partition), cells)| wire::PartitionHistory {
             topic,
             partition,
-            time_lag_ms: cells.into_iter().map(|cell| cell.and_then(|(_, time)| time)).collect(),
+            time_lag_ms: cells
+                .into_iter()
+                .map(|cell| cell.and_then(|(_, time)| time))
+                .collect(),
         })
         .collect();
 
     let history = wire::GroupHistory {
-        window: highwater_shared::Window { from: instant(at(0)), to: instant(at(steps)), rate_from: instant(range.from) },
+        window: highwater_shared::Window {
+            from: instant(at(0)),
+            to: instant(at(steps)),
+            rate_from: instant(range.from),
+        },
         step_ms: step / 1_000_000,
         points,
         partitions,
@@ -128,7 +143,11 @@ async fn process(
                 let topology = flow.topology(&query, now);
                 let mut sketch = flow::Sketch::default();
                 let (mut messages, mut errors) = (0, 0);
-                for edge in topology.edges.iter().filter(|e| e.kind == flow::EdgeKind::Delivers && *e.to == *id) {
+                for edge in topology
+                    .edges
+                    .iter()
+                    .filter(|e| e.kind == flow::EdgeKind::Delivers && *e.to == *id)
+                {
                     sketch.merge(&edge.latency.process);
                     messages += edge.messages.unwrap_or(0);
                     errors += edge.errors;
@@ -149,13 +168,21 @@ async fn process(
 }
 
 /// The slowest handlings of the range, each with its longest child.
-async fn slowest(state: &ApiState, group: &str, range: Range) -> Result<Vec<wire::SlowTrace>, ApiError> {
+async fn slowest(
+    state: &ApiState,
+    group: &str,
+    range: Range,
+) -> Result<Vec<wire::SlowTrace>, ApiError> {
     let fields = vec![(Field::Group, group.to_owned())];
     let mut hits = spans(&state.store, (range.from, range.to), fields, SLOW_POOL).await?;
     hits.sort_by_key(|hit| std::cmp::Reverse(hit.duration_ns));
     let mut slowest = Vec::new();
     for hit in hits.into_iter().take(SLOWEST) {
-        let trace = state.store.trace(hit.trace_id, TRACE_SPANS).await.map_err(ApiError::internal("reading a slow trace"))?;
+        let trace = state
+            .store
+            .trace(hit.trace_id, TRACE_SPANS)
+            .await
+            .map_err(ApiError::internal("reading a slow trace"))?;
         let child = trace
             .spans
             .iter()
@@ -182,7 +209,10 @@ mod tests {
 
     #[test]
     fn steps_are_readable_and_bounded() {
-        let range = |minutes: u64| Range { from: UnixNanos(0), to: UnixNanos(minutes * 60_000_000_000) };
+        let range = |minutes: u64| Range {
+            from: UnixNanos(0),
+            to: UnixNanos(minutes * 60_000_000_000),
+        };
         assert_eq!(step_ns(range(60), 15_000), 30_000_000_000);
         assert_eq!(step_ns(range(5), 15_000), 15_000_000_000);
         assert_eq!(step_ns(range(24 * 60), 15_000), 1_800_000_000_000);

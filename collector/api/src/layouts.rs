@@ -14,7 +14,11 @@ pub(crate) struct Layouts(Mutex<VecDeque<(String, Arc<Layout>)>>);
 
 impl Layouts {
     pub(crate) fn get(&self, version: &str) -> Option<Arc<Layout>> {
-        self.0.lock().iter().find(|(known, _)| known == version).map(|(_, layout)| Arc::clone(layout))
+        self.0
+            .lock()
+            .iter()
+            .find(|(known, _)| known == version)
+            .map(|(_, layout)| Arc::clone(layout))
     }
 
     pub(crate) fn newest(&self) -> Option<Arc<Layout>> {

@@ -130,12 +130,17 @@ impl ApiState {
     /// Puts the rooms behind the handlers.
     #[must_use]
     pub fn new(rooms: Rooms) -> Self {
-        Self { rooms: Arc::new(rooms), layouts: Arc::default() }
+        Self {
+            rooms: Arc::new(rooms),
+            layouts: Arc::default(),
+        }
     }
 
     /// The wall clock: the one place of this room that reads it.
     fn now(&self) -> UnixNanos {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
     }
 
@@ -144,9 +149,19 @@ impl ApiState {
         if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
             return asked.to_owned();
         }
-        let configured = self.clusters.all().first().map(|entry| entry.status.environment.to_string());
+        let configured = self
+            .clusters
+            .all()
+            .first()
+            .map(|entry| entry.status.environment.to_string());
         configured
-            .or_else(|| self.flow.read().environments().first().map(|environment| environment.to_string()))
+            .or_else(|| {
+                self.flow
+                    .read()
+                    .environments()
+                    .first()
+                    .map(|environment| environment.to_string())
+            })
             .unwrap_or_else(|| "default".to_owned())
     }
 }
@@ -160,7 +175,9 @@ pub async fn serve(
     state: ApiState,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router(state))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 /// Everything on `--listen`.
@@ -171,7 +188,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/topology/edge", get(topology::edge))
         .route("/groups", get(lag::groups))
         .route("/groups/{cluster}/{group}", get(lag::group))
-        .route("/groups/{cluster}/{group}/history", get(lag_history::history))
+        .route(
+            "/groups/{cluster}/{group}/history",
+            get(lag_history::history),
+        )
         .route("/groups/{cluster}/{group}/members", get(lag::members))
         .route("/topics", get(lag::topics))
         .route("/topics/{cluster}/{topic}", get(lag::topic))
@@ -182,12 +202,17 @@ pub fn router(state: ApiState) -> Router {
         .route("/journeys/{key}/{value}", get(journeys::journey))
         .route("/dead-letters", get(dead_letters::topics))
         .route("/dead-letters/{cluster}/{topic}", get(dead_letters::topic))
-        .route("/dead-letters/{cluster}/{topic}/records", get(dead_letters::records))
+        .route(
+            "/dead-letters/{cluster}/{topic}/records",
+            get(dead_letters::records),
+        )
         .route("/brokers", get(status::brokers))
         .route("/status", get(status::status))
         .route("/events", get(events::stream));
     // Streams are not compressed: an event must leave at once.
-    let compressed = SizeAbove::new(1_024).and(NotForContentType::SSE).and(NotForContentType::IMAGES);
+    let compressed = SizeAbove::new(1_024)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::IMAGES);
     Router::new()
         .nest("/api/v1", api)
         .route("/api/openapi.json", get(openapi::document))
@@ -214,15 +239,25 @@ async fn problems(request: Request, next: Next) -> Response {
     let known = request.extensions().get::<MatchedPath>().is_some();
     let response = next.run(request).await;
     let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-    if !(status.is_client_error() && path.starts_with("/api/")) || kind == "application/problem+json" {
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or("");
+    if !(status.is_client_error() && path.starts_with("/api/"))
+        || kind == "application/problem+json"
+    {
         return response;
     }
-    let message = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap_or_default();
+    let message = axum::body::to_bytes(response.into_body(), 4_096)
+        .await
+        .unwrap_or_default();
     let message = String::from_utf8_lossy(&message).into_owned();
     let error = match status {
         StatusCode::METHOD_NOT_ALLOWED => problem::ApiError::MethodNotAllowed,
-        StatusCode::NOT_FOUND if !known => problem::ApiError::NotFound(format!("There is no {path}.")),
+        StatusCode::NOT_FOUND if !known => {
+            problem::ApiError::NotFound(format!("There is no {path}."))
+        }
         _ => problem::ApiError::BadRequest(message),
     };
     axum::response::IntoResponse::into_response(error)

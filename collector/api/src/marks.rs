@@ -55,7 +55,11 @@ mod tests {
         let seconds = Duration::from_secs;
         let marks = Marks {
             default: seconds(60),
-            globs: vec![("billing*".into(), seconds(10)), ("billing-*-eu".into(), seconds(5)), ("*".into(), seconds(30))],
+            globs: vec![
+                ("billing*".into(), seconds(10)),
+                ("billing-*-eu".into(), seconds(5)),
+                ("*".into(), seconds(30)),
+            ],
         };
         assert_eq!(marks.of("billing"), seconds(10));
         assert_eq!(marks.of("billing-a-eu"), seconds(5));

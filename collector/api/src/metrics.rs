@@ -42,17 +42,27 @@ pub(crate) async fn metrics(State(state): State<ApiState>) -> Result<Response, A
     for (client, server, messages, _) in &graph {
         family.sample(&labels(client, server), messages);
     }
-    let mut family = out.counter("traces_service_graph_request_failed_total", "Failed ones of them.");
+    let mut family = out.counter(
+        "traces_service_graph_request_failed_total",
+        "Failed ones of them.",
+    );
     for (client, server, _, failed) in &graph {
         family.sample(&labels(client, server), failed);
     }
     own(&state, &mut out);
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     Ok((kind, out.finish()).into_response())
 }
 
 fn labels<'a>(client: &'a str, server: &'a str) -> [(&'static str, &'a str); 3] {
-    [("client", client), ("server", server), ("connection_type", "messaging_system")]
+    [
+        ("client", client),
+        ("server", server),
+        ("connection_type", "messaging_system"),
+    ]
 }
 
 fn groups(state: &ApiState, out: &mut Exposition) {
@@ -64,37 +74,80 @@ fn groups(state: &ApiState, out: &mut Exposition) {
         for ((cluster, group), lag) in all {
             for (at, lag) in &lag.partitions {
                 let partition = at.partition.to_string();
-                let labels = [("cluster", &**cluster), ("consumergroup", group), ("topic", &at.topic), ("partition", &partition)];
+                let labels = [
+                    ("cluster", &**cluster),
+                    ("consumergroup", group),
+                    ("topic", &at.topic),
+                    ("partition", &partition),
+                ];
                 family.known(&labels, value(lag));
             }
         }
     };
-    each("kafka_consumergroup_lag", "End minus committed offset, as Kafka's own tool prints it.", |lag| lag.lag_by_tools);
-    each("kafka_consumergroup_current_offset", "Committed offset.", |lag| lag.committed);
-    each("highwater_consumergroup_readable_lag", "Messages that the group can still read.", |lag| {
-        lag.lag_messages.and_then(|n| i64::try_from(n).ok())
-    });
-    let mut family = out.gauge("kafka_consumergroup_lag_sum", "kafka_consumergroup_lag, summed over a topic's partitions.");
+    each(
+        "kafka_consumergroup_lag",
+        "End minus committed offset, as Kafka's own tool prints it.",
+        |lag| lag.lag_by_tools,
+    );
+    each(
+        "kafka_consumergroup_current_offset",
+        "Committed offset.",
+        |lag| lag.committed,
+    );
+    each(
+        "highwater_consumergroup_readable_lag",
+        "Messages that the group can still read.",
+        |lag| lag.lag_messages.and_then(|n| i64::try_from(n).ok()),
+    );
+    let mut family = out.gauge(
+        "kafka_consumergroup_lag_sum",
+        "kafka_consumergroup_lag, summed over a topic's partitions.",
+    );
     for ((cluster, group), lag) in all {
         for topic in &lag.topics {
             let of_topic = lag.partitions.iter().filter(|(at, _)| at.topic == *topic);
-            let sum: Option<i64> = of_topic.filter_map(|(_, lag)| lag.lag_by_tools).fold(None, |sum, n| Some(sum.unwrap_or(0) + n));
-            family.known(&[("cluster", &**cluster), ("consumergroup", group), ("topic", topic)], sum);
+            let sum: Option<i64> = of_topic
+                .filter_map(|(_, lag)| lag.lag_by_tools)
+                .fold(None, |sum, n| Some(sum.unwrap_or(0) + n));
+            family.known(
+                &[
+                    ("cluster", &**cluster),
+                    ("consumergroup", group),
+                    ("topic", topic),
+                ],
+                sum,
+            );
         }
     }
     let mut family = out.gauge("kafka_consumergroup_members", "Members of the group.");
     for ((cluster, group), lag) in all {
-        family.known(&[("cluster", &**cluster), ("consumergroup", group)], lag.members);
+        family.known(
+            &[("cluster", &**cluster), ("consumergroup", group)],
+            lag.members,
+        );
     }
-    let mut family = out.gauge("highwater_consumergroup_time_lag_seconds", "Age of the oldest unread message; absent while unknown.");
+    let mut family = out.gauge(
+        "highwater_consumergroup_time_lag_seconds",
+        "Age of the oldest unread message; absent while unknown.",
+    );
     for ((cluster, group), lag) in all {
         let seconds = lag.time_lag.map(|lag| lag.duration.as_secs_f64());
-        family.known(&[("cluster", &**cluster), ("consumergroup", group)], seconds);
+        family.known(
+            &[("cluster", &**cluster), ("consumergroup", group)],
+            seconds,
+        );
     }
-    let mut family = out.gauge("highwater_consumergroup_state", "1 for the state the group is in, 0 for the others.");
+    let mut family = out.gauge(
+        "highwater_consumergroup_state",
+        "1 for the state the group is in, 0 for the others.",
+    );
     for ((cluster, group), lag) in all {
         for state in STATES {
-            let labels = [("cluster", &**cluster), ("consumergroup", group), ("state", state.as_str())];
+            let labels = [
+                ("cluster", &**cluster),
+                ("consumergroup", group),
+                ("state", state.as_str()),
+            ];
             family.sample(&labels, u8::from(lag.state == state));
         }
     }
@@ -103,8 +156,14 @@ fn groups(state: &ApiState, out: &mut Exposition) {
 fn topics(state: &ApiState, out: &mut Exposition) {
     type Read = fn(&highwater_model::broker::PartitionOffsets) -> Option<i64>;
     let families: [(&'static str, &str, Read); 2] = [
-        ("kafka_topic_partition_current_offset", "End offset.", |o| o.end.clone().ok()),
-        ("kafka_topic_partition_oldest_offset", "First offset kept.", |o| o.log_start.clone().ok()),
+        ("kafka_topic_partition_current_offset", "End offset.", |o| {
+            o.end.clone().ok()
+        }),
+        (
+            "kafka_topic_partition_oldest_offset",
+            "First offset kept.",
+            |o| o.log_start.clone().ok(),
+        ),
     ];
     let clusters = state.clusters.all();
     for (name, help, value) in families {
@@ -112,7 +171,11 @@ fn topics(state: &ApiState, out: &mut Exposition) {
         for sample in clusters.iter().filter_map(|entry| entry.sample.as_deref()) {
             for (at, offsets) in &sample.partitions {
                 let partition = at.partition.to_string();
-                let labels = [("cluster", &*sample.cluster), ("topic", &at.topic), ("partition", &partition)];
+                let labels = [
+                    ("cluster", &*sample.cluster),
+                    ("topic", &at.topic),
+                    ("partition", &partition),
+                ];
                 family.known(&labels, value(offsets));
             }
         }
@@ -125,9 +188,15 @@ fn topics(state: &ApiState, out: &mut Exposition) {
 }
 
 fn dead_letters(state: &ApiState, out: &mut Exposition) {
-    let mut family = out.gauge("highwater_dead_letters_retained", "Records a dead-letter topic keeps; absent while unknown.");
+    let mut family = out.gauge(
+        "highwater_dead_letters_retained",
+        "Records a dead-letter topic keeps; absent while unknown.",
+    );
     for topic in state.dead_letters.topics() {
-        family.known(&[("cluster", &*topic.cluster), ("topic", &topic.topic)], topic.retained);
+        family.known(
+            &[("cluster", &*topic.cluster), ("topic", &topic.topic)],
+            topic.retained,
+        );
     }
 }
 
@@ -136,50 +205,95 @@ fn service_graph(state: &ApiState, now: UnixNanos) -> Vec<(String, String, u64, 
     let flow = state.flow.read();
     let mut pairs = std::collections::BTreeMap::<(String, String), (u64, u64)>::new();
     for environment in flow.environments() {
-        let query = flow::TopologyQuery { from: UnixNanos(0), to: now, environment: environment.to_string(), ..Default::default() };
+        let query = flow::TopologyQuery {
+            from: UnixNanos(0),
+            to: now,
+            environment: environment.to_string(),
+            ..Default::default()
+        };
         let topology = flow.topology(&query, now);
         let name = |id: &str| topology.node(id).map(|node| node.name.to_string());
         let edges = |kind, from: Option<&str>, to: Option<&str>| -> Vec<&flow::Edge> {
-            let ends = |e: &&flow::Edge| from.is_none_or(|id| *e.from == *id) && to.is_none_or(|id| *e.to == *id);
-            topology.edges.iter().filter(|edge| edge.kind == kind).filter(ends).collect()
+            let ends = |e: &&flow::Edge| {
+                from.is_none_or(|id| *e.from == *id) && to.is_none_or(|id| *e.to == *id)
+            };
+            topology
+                .edges
+                .iter()
+                .filter(|edge| edge.kind == kind)
+                .filter(ends)
+                .collect()
         };
         for delivery in edges(flow::EdgeKind::Delivers, None, None) {
             let consumers = edges(flow::EdgeKind::Consumes, Some(&delivery.to), None);
             let producers = edges(flow::EdgeKind::Produces, None, Some(&delivery.from));
             // Behind a topic of several producers nothing tells whose messages a service handled: no figure then.
-            let [producer] = producers.as_slice() else { continue };
+            let [producer] = producers.as_slice() else {
+                continue;
+            };
             for consumer in &consumers {
                 if let (Some(client), Some(server)) = (name(&producer.from), name(&consumer.to)) {
                     let pair = pairs.entry((client, server)).or_default();
                     // A group of several topics or services: the smaller side is what can have passed between the two.
-                    pair.0 += delivery.messages.unwrap_or(0).min(consumer.messages.unwrap_or(0));
+                    pair.0 += delivery
+                        .messages
+                        .unwrap_or(0)
+                        .min(consumer.messages.unwrap_or(0));
                     pair.1 += delivery.errors.min(consumer.errors);
                 }
             }
         }
     }
-    pairs.into_iter().map(|((client, server), (messages, failed))| (client, server, messages, failed)).collect()
+    pairs
+        .into_iter()
+        .map(|((client, server), (messages, failed))| (client, server, messages, failed))
+        .collect()
 }
 
 fn own(state: &ApiState, out: &mut Exposition) {
     let received = state.counters.snapshot();
-    out.counter("highwater_requests_total", "OTLP requests.").sample(&[], received.requests);
-    out.counter("highwater_spans_received_total", "Spans in readable requests.").sample(&[], received.spans_received);
-    out.counter("highwater_spans_committed_total", "Spans stored; a resend counts once.")
-        .sample(&[], state.pipeline.committed_spans());
-    out.counter("highwater_spans_duplicate_total", "Resends recognised.").sample(&[], state.pipeline.duplicate_spans());
-    let mut family = out.counter("highwater_spans_rejected_total", "Spans rejected, by reason.");
+    out.counter("highwater_requests_total", "OTLP requests.")
+        .sample(&[], received.requests);
+    out.counter(
+        "highwater_spans_received_total",
+        "Spans in readable requests.",
+    )
+    .sample(&[], received.spans_received);
+    out.counter(
+        "highwater_spans_committed_total",
+        "Spans stored; a resend counts once.",
+    )
+    .sample(&[], state.pipeline.committed_spans());
+    out.counter("highwater_spans_duplicate_total", "Resends recognised.")
+        .sample(&[], state.pipeline.duplicate_spans());
+    let mut family = out.counter(
+        "highwater_spans_rejected_total",
+        "Spans rejected, by reason.",
+    );
     for (reason, count) in &received.rejected {
         family.sample(&[("reason", reason)], count);
     }
-    out.counter("highwater_requests_refused_total", "Requests answered: try again.").sample(&[], received.refused_retryable);
-    out.gauge("highwater_queue_spans", "Spans that wait for the writer.").sample(&[], state.pipeline.queued_spans());
-    let mut family = out.gauge("highwater_commit_seconds", "Commit latency since the start.");
+    out.counter(
+        "highwater_requests_refused_total",
+        "Requests answered: try again.",
+    )
+    .sample(&[], received.refused_retryable);
+    out.gauge("highwater_queue_spans", "Spans that wait for the writer.")
+        .sample(&[], state.pipeline.queued_spans());
+    let mut family = out.gauge(
+        "highwater_commit_seconds",
+        "Commit latency since the start.",
+    );
     for (q, name) in [(0.5, "0.5"), (0.99, "0.99")] {
-        let seconds = state.pipeline.commit_quantile_ns(q).map(|ns| ns as f64 / 1e9);
+        let seconds = state
+            .pipeline
+            .commit_quantile_ns(q)
+            .map(|ns| ns as f64 / 1e9);
         family.known(&[("quantile", name)], seconds);
     }
     let stats = state.store.stats();
-    out.gauge("highwater_store_bytes", "Bytes of all files.").sample(&[], stats.bytes);
-    out.gauge("highwater_store_spans", "Spans kept.").sample(&[], stats.spans);
+    out.gauge("highwater_store_bytes", "Bytes of all files.")
+        .sample(&[], stats.bytes);
+    out.gauge("highwater_store_spans", "Spans kept.")
+        .sample(&[], stats.spans);
 }

@@ -2,10 +2,12 @@
 
 use axum::response::{IntoResponse, Response};
 use highwater_shared as wire;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem,
+};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Required,
-    ResponseBuilder, Schema,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref,
+    RefOr, Required, ResponseBuilder, Schema,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -18,9 +20,15 @@ struct Operation {
 }
 
 const RANGE: &[(&str, &str)] = &[
-    ("from", "Start of the range: RFC 3339, or relative such as now-1h. Default now-1h."),
+    (
+        "from",
+        "Start of the range: RFC 3339, or relative such as now-1h. Default now-1h.",
+    ),
     ("to", "End of the range. Default now."),
-    ("env", "The environment; the first one configured when left out."),
+    (
+        "env",
+        "The environment; the first one configured when left out.",
+    ),
     ("cluster", "Clusters, by comma; all when left out."),
     ("focus", "A node id: only what lies around it."),
     ("hops", "How far around, 1 to 5. Default 1."),
@@ -30,29 +38,107 @@ const RANGE: &[(&str, &str)] = &[
     ("limit", "How many, at most."),
     ("cursor", "next_cursor of the page before."),
     ("partition", "One partition only."),
-    ("from_offset", "Begin at this offset of the partition and go back."),
+    (
+        "from_offset",
+        "Begin at this offset of the partition and go back.",
+    ),
     ("value", "The correlation value."),
 ];
 
 const MAP: &[&str] = &["from", "to", "env", "cluster", "focus", "hops"];
 
 const OPERATIONS: &[Operation] = &[
-    op("/api/v1/topology", "The flow map", &["from", "to", "env", "cluster", "focus", "hops", "format"], "Topology"),
-    op("/api/v1/topology/layout", "Where the map's nodes and edges stand", MAP, "Layout"),
-    op("/api/v1/topology/edge", "One edge: histogram and example traces", &["id", "from", "to", "env", "cluster"], "EdgeDetail"),
-    op("/api/v1/groups", "Consumer groups, worst first", &["from", "to", "env", "cluster"], "Groups"),
-    op("/api/v1/groups/{cluster}/{group}", "One group with its partitions", &["from", "to"], "GroupDetail"),
-    op("/api/v1/groups/{cluster}/{group}/history", "Lag and process time over the range", &["from", "to"], "GroupHistory"),
-    op("/api/v1/groups/{cluster}/{group}/members", "Members and what they read", &[], "GroupMembers"),
+    op(
+        "/api/v1/topology",
+        "The flow map",
+        &["from", "to", "env", "cluster", "focus", "hops", "format"],
+        "Topology",
+    ),
+    op(
+        "/api/v1/topology/layout",
+        "Where the map's nodes and edges stand",
+        MAP,
+        "Layout",
+    ),
+    op(
+        "/api/v1/topology/edge",
+        "One edge: histogram and example traces",
+        &["id", "from", "to", "env", "cluster"],
+        "EdgeDetail",
+    ),
+    op(
+        "/api/v1/groups",
+        "Consumer groups, worst first",
+        &["from", "to", "env", "cluster"],
+        "Groups",
+    ),
+    op(
+        "/api/v1/groups/{cluster}/{group}",
+        "One group with its partitions",
+        &["from", "to"],
+        "GroupDetail",
+    ),
+    op(
+        "/api/v1/groups/{cluster}/{group}/history",
+        "Lag and process time over the range",
+        &["from", "to"],
+        "GroupHistory",
+    ),
+    op(
+        "/api/v1/groups/{cluster}/{group}/members",
+        "Members and what they read",
+        &[],
+        "GroupMembers",
+    ),
     op("/api/v1/topics", "Topics", &["env", "cluster"], "Topics"),
-    op("/api/v1/topics/{cluster}/{topic}", "One topic", &[], "TopicSummary"),
-    op("/api/v1/search", "The one search box", &["q", "env", "from", "to"], "SearchResults"),
-    op("/api/v1/traces", "Traces that match an expression, newest first", &["q", "from", "to", "limit", "cursor"], "Traces"),
-    op("/api/v1/traces/{trace_id}", "One trace, with its links both ways", &[], "Trace"),
-    op("/api/v1/journeys", "Keys under which a correlation value was found", &["value"], "Journeys"),
-    op("/api/v1/journeys/{key}/{value}", "One journey over all its traces", &[], "Journey"),
-    op("/api/v1/dead-letters", "Dead-letter topics, deepest first", &["cluster"], "DeadLetters"),
-    op("/api/v1/dead-letters/{cluster}/{topic}", "One dead-letter topic", &[], "DeadLetterTopic"),
+    op(
+        "/api/v1/topics/{cluster}/{topic}",
+        "One topic",
+        &[],
+        "TopicSummary",
+    ),
+    op(
+        "/api/v1/search",
+        "The one search box",
+        &["q", "env", "from", "to"],
+        "SearchResults",
+    ),
+    op(
+        "/api/v1/traces",
+        "Traces that match an expression, newest first",
+        &["q", "from", "to", "limit", "cursor"],
+        "Traces",
+    ),
+    op(
+        "/api/v1/traces/{trace_id}",
+        "One trace, with its links both ways",
+        &[],
+        "Trace",
+    ),
+    op(
+        "/api/v1/journeys",
+        "Keys under which a correlation value was found",
+        &["value"],
+        "Journeys",
+    ),
+    op(
+        "/api/v1/journeys/{key}/{value}",
+        "One journey over all its traces",
+        &[],
+        "Journey",
+    ),
+    op(
+        "/api/v1/dead-letters",
+        "Dead-letter topics, deepest first",
+        &["cluster"],
+        "DeadLetters",
+    ),
+    op(
+        "/api/v1/dead-letters/{cluster}/{topic}",
+        "One dead-letter topic",
+        &[],
+        "DeadLetterTopic",
+    ),
     op(
         "/api/v1/dead-letters/{cluster}/{topic}/records",
         "Its records, newest first, decoded",
@@ -61,7 +147,12 @@ const OPERATIONS: &[Operation] = &[
     ),
     op("/api/v1/brokers", "State of each cluster", &[], "Brokers"),
     op("/api/v1/status", "Ingest, store, versions", &[], "Status"),
-    op("/api/v1/events", "Server-sent events: what changed", &[], "Change"),
+    op(
+        "/api/v1/events",
+        "Server-sent events: what changed",
+        &[],
+        "Change",
+    ),
 ];
 
 const fn op(
@@ -70,7 +161,12 @@ const fn op(
     query: &'static [&'static str],
     schema: &'static str,
 ) -> Operation {
-    Operation { path, summary, query, schema }
+    Operation {
+        path,
+        summary,
+        query,
+        schema,
+    }
 }
 
 pub(crate) async fn document() -> Response {
@@ -80,7 +176,10 @@ pub(crate) async fn document() -> Response {
 fn build() -> OpenApi {
     let mut paths = PathsBuilder::new();
     for operation in OPERATIONS {
-        paths = paths.path(operation.path, PathItem::new(HttpMethod::Get, describe(operation)));
+        paths = paths.path(
+            operation.path,
+            PathItem::new(HttpMethod::Get, describe(operation)),
+        );
     }
     let mut schemas = Vec::new();
     roots(&mut schemas);
@@ -92,13 +191,21 @@ fn build() -> OpenApi {
         ))
         .build();
     let components = ComponentsBuilder::new().schemas_from_iter(schemas).build();
-    OpenApiBuilder::new().info(info).paths(paths.build()).components(Some(components)).build()
+    OpenApiBuilder::new()
+        .info(info)
+        .paths(paths.build())
+        .components(Some(components))
+        .build()
 }
 
 fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
     let text = || Some(String::schema());
     let mut builder = OperationBuilder::new().summary(Some(operation.summary));
-    for segment in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+    for segment in operation
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    {
         let parameter = ParameterBuilder::new()
             .name(segment)
             .parameter_in(ParameterIn::Path)
@@ -107,7 +214,10 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
         builder = builder.parameter(parameter);
     }
     for name in operation.query {
-        let said = RANGE.iter().find(|(known, _)| known == name).map(|(_, said)| *said);
+        let said = RANGE
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, said)| *said);
         let parameter = ParameterBuilder::new()
             .name(*name)
             .parameter_in(ParameterIn::Query)
@@ -116,14 +226,30 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
             .schema(text());
         builder = builder.parameter(parameter);
     }
-    let kind = if operation.path.ends_with("/events") { "text/event-stream" } else { "application/json" };
+    let kind = if operation.path.ends_with("/events") {
+        "text/event-stream"
+    } else {
+        "application/json"
+    };
     let answer = |schema: &str, kind: &str, said: &str| {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-        ResponseBuilder::new().description(said).content(kind, content).build()
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(schema)))
+            .build();
+        ResponseBuilder::new()
+            .description(said)
+            .content(kind, content)
+            .build()
     };
     builder
         .response("200", answer(operation.schema, kind, operation.summary))
-        .response("default", answer("Problem", "application/problem+json", "What was wrong and what to do"))
+        .response(
+            "default",
+            answer(
+                "Problem",
+                "application/problem+json",
+                "What was wrong and what to do",
+            ),
+        )
         .build()
 }
 
@@ -169,12 +295,19 @@ mod tests {
         let document = serde_json::to_value(build()).unwrap();
         let schemas = document["components"]["schemas"].as_object().unwrap();
         for operation in OPERATIONS {
-            assert!(schemas.contains_key(operation.schema), "{}", operation.schema);
+            assert!(
+                schemas.contains_key(operation.schema),
+                "{}",
+                operation.schema
+            );
         }
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();
-            assert!(schemas.contains_key(name), "{name} is referred to and not there");
+            assert!(
+                schemas.contains_key(name),
+                "{name} is referred to and not there"
+            );
         }
     }
 }

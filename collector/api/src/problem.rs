@@ -33,7 +33,10 @@ impl ApiError {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        move |source| Self::Internal { step, source: source.into() }
+        move |source| Self::Internal {
+            step,
+            source: source.into(),
+        }
     }
 
     fn parts(&self) -> (StatusCode, &'static str) {
@@ -70,9 +73,10 @@ impl IntoResponse for ApiError {
             detail,
         };
         let mut response = (status, axum::Json(body)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 }

@@ -27,13 +27,15 @@ const DEFAULT_RANGE: Duration = Duration::from_secs(3_600);
 impl RangeParams {
     /// Resolves against `now`; one hour up to now when nothing is said.
     pub(crate) fn resolve(&self, now: UnixNanos) -> Result<Range, ApiError> {
-        let instant = |key: &str, text: &Option<String>, default: UnixNanos| match text.as_deref() {
+        let instant = |key: &str, text: &Option<String>, default: UnixNanos| {
+            match text.as_deref() {
             None | Some("") => Ok(default),
             Some(text) => parse_instant(text, now).ok_or_else(|| {
                 ApiError::BadRequest(format!(
                     "{key} = {text:?} is neither an instant such as 2026-03-17T03:12:40Z nor relative such as now-1h"
                 ))
             }),
+        }
         };
         let to = instant("to", &self.to, now)?;
         let from = instant("from", &self.from, to - DEFAULT_RANGE)?;
@@ -85,9 +87,15 @@ mod tests {
     const NOW: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 
     fn resolve(from: &str, to: &str) -> Result<(i64, i64), String> {
-        let params = RangeParams { from: Some(from.into()), to: Some(to.into()) };
+        let params = RangeParams {
+            from: Some(from.into()),
+            to: Some(to.into()),
+        };
         let relative = |t: UnixNanos| (t.0 as i64 - NOW.0 as i64) / 1_000_000_000;
-        params.resolve(NOW).map(|r| (relative(r.from), relative(r.to))).map_err(|e| e.to_string())
+        params
+            .resolve(NOW)
+            .map(|r| (relative(r.from), relative(r.to)))
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -100,7 +108,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_key_named() {
-        for (from, to, key) in [("yesterday", "", "from"), ("now-1y", "", "from"), ("", "nowish", "to"), ("now", "now-1h", "not before")] {
+        for (from, to, key) in [
+            ("yesterday", "", "from"),
+            ("now-1y", "", "from"),
+            ("", "nowish", "to"),
+            ("now", "now-1h", "not before"),
+        ] {
             let error = resolve(from, to).unwrap_err();
             assert!(error.contains(key), "{error}");
         }

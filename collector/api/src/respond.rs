@@ -14,7 +14,10 @@ pub(crate) fn json<T: Serialize>(request: &HeaderMap, value: &T) -> Result<Respo
         .get(header::IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
         // A proxy that compresses makes the tag weak; the body is the same.
-        .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+        .is_some_and(|tags| {
+            tags.split(',')
+                .any(|tag| tag.trim().trim_start_matches("W/") == etag)
+        });
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

@@ -40,7 +40,11 @@ impl Services {
             Some((last, count)) if *last == second => *count += spans.len() as u64,
             _ => seen.recent.push_back((second, spans.len() as u64)),
         }
-        while seen.recent.front().is_some_and(|(at, _)| at + 2 * RATE_OVER.as_secs() < second) {
+        while seen
+            .recent
+            .front()
+            .is_some_and(|(at, _)| at + 2 * RATE_OVER.as_secs() < second)
+        {
             seen.recent.pop_front();
         }
     }
@@ -50,7 +54,12 @@ impl Services {
     pub fn rate(&self, now: UnixNanos) -> f64 {
         let from = (now - RATE_OVER).0 / 1_000_000_000;
         let seen = self.0.lock();
-        let spans: u64 = seen.recent.iter().filter(|(second, _)| *second > from).map(|(_, count)| count).sum();
+        let spans: u64 = seen
+            .recent
+            .iter()
+            .filter(|(second, _)| *second > from)
+            .map(|(_, count)| count)
+            .sum();
         spans as f64 / RATE_OVER.as_secs_f64()
     }
 

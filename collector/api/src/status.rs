@@ -15,7 +15,10 @@ use crate::respond::json;
 use crate::topology::instant;
 use crate::{ApiState, Entry};
 
-pub(crate) async fn status(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn status(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     json(&headers, &read(&state).await?)
 }
 
@@ -32,8 +35,17 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
     let (nodes, edges, truncated) = map_size(state, now).await?;
     let services = state.services.all();
     let about = &state.about;
-    let mut named: Vec<String> = state.clusters.all().iter().map(|e| e.status.environment.to_string()).collect();
-    named.extend(environments.iter().map(|environment| environment.to_string()));
+    let mut named: Vec<String> = state
+        .clusters
+        .all()
+        .iter()
+        .map(|e| e.status.environment.to_string())
+        .collect();
+    named.extend(
+        environments
+            .iter()
+            .map(|environment| environment.to_string()),
+    );
     named.extend(services.iter().map(|service| service.environment.clone()));
     let mut known = std::collections::BTreeSet::new();
     named.retain(|environment| known.insert(environment.clone()));
@@ -48,7 +60,11 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
             spans_received: received.spans_received,
             spans_committed: pipeline.committed_spans(),
             duplicates: pipeline.duplicate_spans(),
-            rejected: received.rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            rejected: received
+                .rejected
+                .iter()
+                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                .collect(),
             refused_retryable: received.refused_retryable,
             metrics_rejected: received.metrics_rejected,
             logs_rejected: received.logs_rejected,
@@ -71,9 +87,19 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
             retention_bytes: about.retention_bytes,
             free_bytes: None,
         },
-        flow: wire::FlowStatus { nodes, edges, pending: pending as u64, truncated },
+        flow: wire::FlowStatus {
+            nodes,
+            edges,
+            pending: pending as u64,
+            truncated,
+        },
         environments: named,
-        clusters: state.clusters.all().iter().map(|entry| entry.status.name.to_string()).collect(),
+        clusters: state
+            .clusters
+            .all()
+            .iter()
+            .map(|entry| entry.status.name.to_string())
+            .collect(),
         services,
         poll_interval_ms: about.poll_interval_ms,
     })
@@ -85,15 +111,27 @@ async fn map_size(state: &ApiState, now: UnixNanos) -> Result<(u64, u64, bool), 
     let state = state.clone();
     tokio::task::spawn_blocking(move || {
         let from = now - Duration::from_secs(3_600);
-        let query = flow::TopologyQuery { from, to: now, environment, ..Default::default() };
+        let query = flow::TopologyQuery {
+            from,
+            to: now,
+            environment,
+            ..Default::default()
+        };
         let topology = state.flow.read().topology(&query, now);
-        (topology.nodes.len() as u64, topology.edges.len() as u64, topology.truncated)
+        (
+            topology.nodes.len() as u64,
+            topology.edges.len() as u64,
+            topology.truncated,
+        )
     })
     .await
     .map_err(ApiError::internal("computing the map"))
 }
 
-pub(crate) async fn brokers(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn brokers(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let clusters = state.clusters.all().iter().map(cluster).collect();
     json(&headers, &wire::Brokers { clusters })
 }
@@ -111,14 +149,23 @@ fn cluster(entry: &Entry) -> wire::Cluster {
         name: status.name.to_string(),
         system: status.system.to_string(),
         environment: status.environment.to_string(),
-        bootstrap: status.bootstrap.iter().map(|address| address.to_string()).collect(),
+        bootstrap: status
+            .bootstrap
+            .iter()
+            .map(|address| address.to_string())
+            .collect(),
         cluster_id: status.cluster_id.as_deref().map(str::to_owned),
         state: word.to_owned(),
         reason,
         since: instant(status.since),
         last_read: status.last_read.map(instant),
         last_poll_ns: status.last_poll_ns,
-        brokers: sample.map_or_else(Vec::new, |s| s.brokers.iter().map(|(_, address)| address.to_string()).collect()),
+        brokers: sample.map_or_else(Vec::new, |s| {
+            s.brokers
+                .iter()
+                .map(|(_, address)| address.to_string())
+                .collect()
+        }),
         topics: topics.clone().map(|topics| topics.count() as u64),
         partitions: topics.map(|topics| topics.map(|facts| u64::from(facts.partitions)).sum()),
         groups: sample.map(|sample| sample.groups.len() as u64),

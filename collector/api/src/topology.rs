@@ -48,7 +48,11 @@ async fn query(state: &ApiState, params: &TopologyParams) -> Result<flow::Topolo
             .parse::<u32>()
             .ok()
             .filter(|hops| (1..=MAX_HOPS).contains(hops))
-            .ok_or_else(|| ApiError::BadRequest(format!("hops = {text:?} is not a number from 1 to {MAX_HOPS}")))?,
+            .ok_or_else(|| {
+                ApiError::BadRequest(format!(
+                    "hops = {text:?} is not a number from 1 to {MAX_HOPS}"
+                ))
+            })?,
     };
     let query = flow::TopologyQuery {
         from: range.from,
@@ -65,7 +69,12 @@ async fn query(state: &ApiState, params: &TopologyParams) -> Result<flow::Topolo
 }
 
 pub(crate) fn list(text: Option<&str>) -> Vec<String> {
-    text.unwrap_or("").split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    text.unwrap_or("")
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 pub(crate) async fn topology(
@@ -79,10 +88,16 @@ pub(crate) async fn topology(
         Some("dot") => (dot(&topology), "text/vnd.graphviz; charset=utf-8"),
         Some("mermaid") => (mermaid(&topology), "text/plain; charset=utf-8"),
         Some(other) => {
-            return Err(ApiError::BadRequest(format!("format = {other:?} is none of json, dot, mermaid")));
+            return Err(ApiError::BadRequest(format!(
+                "format = {other:?} is none of json, dot, mermaid"
+            )));
         }
     };
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(text.1))], text.0).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, HeaderValue::from_static(text.1))],
+        text.0,
+    )
+        .into_response())
 }
 
 pub(crate) async fn layout(
@@ -97,9 +112,10 @@ pub(crate) async fn layout(
         None => {
             let seed = state.layouts.newest();
             let version = topology.version.clone();
-            let placed = tokio::task::spawn_blocking(move || layout::layout(&topology, seed.as_deref()))
-                .await
-                .map_err(ApiError::internal("laying out the map"))?;
+            let placed =
+                tokio::task::spawn_blocking(move || layout::layout(&topology, seed.as_deref()))
+                    .await
+                    .map_err(ApiError::internal("laying out the map"))?;
             let placed = Arc::new(placed);
             state.layouts.put(version, Arc::clone(&placed));
             placed
@@ -113,7 +129,10 @@ pub(crate) async fn edge(
     Query(params): Query<TopologyParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let id = params.id.clone().ok_or_else(|| ApiError::BadRequest("id is missing: which edge?".to_owned()))?;
+    let id = params
+        .id
+        .clone()
+        .ok_or_else(|| ApiError::BadRequest("id is missing: which edge?".to_owned()))?;
     let topology = query(&state, &params).await?;
     let edge = topology
         .edge(&id)
@@ -121,7 +140,11 @@ pub(crate) async fn edge(
     let (histogram_of, bars) = edge.histogram(HISTOGRAM_BARS);
     let histogram = bars
         .into_iter()
-        .map(|bar| wire::HistogramBucket { from_ns: bar.from_ns, to_ns: bar.to_ns, count: bar.count })
+        .map(|bar| wire::HistogramBucket {
+            from_ns: bar.from_ns,
+            to_ns: bar.to_ns,
+            count: bar.count,
+        })
         .collect();
     let detail = wire::EdgeDetail {
         window: window(topology.window),
@@ -141,7 +164,9 @@ async fn examples(
 ) -> Result<Vec<wire::ExampleTrace>, ApiError> {
     // Names that spans carry; who is unknown or inferred is named by none.
     let name = |id: &str| {
-        let node = topology.node(id).filter(|node| node.kind != flow::NodeKind::Unknown && !node.inferred)?;
+        let node = topology
+            .node(id)
+            .filter(|node| node.kind != flow::NodeKind::Unknown && !node.inferred)?;
         Some(node.name.to_string())
     };
     let (from, to) = (name(&edge.from), name(&edge.to));
@@ -149,19 +174,32 @@ async fn examples(
         flow::EdgeKind::Produces => [(Field::Service, from), (Field::Topic, to)],
         flow::EdgeKind::Delivers => [(Field::Topic, from), (Field::Group, to)],
         flow::EdgeKind::Consumes => [(Field::Group, from), (Field::Service, to)],
-        flow::EdgeKind::Retries | flow::EdgeKind::DeadLetters => [(Field::Topic, to), (Field::Service, None)],
+        flow::EdgeKind::Retries | flow::EdgeKind::DeadLetters => {
+            [(Field::Topic, to), (Field::Service, None)]
+        }
         flow::EdgeKind::Calls => [(Field::Service, to), (Field::Topic, None)],
         flow::EdgeKind::Derives => [(Field::Topic, from), (Field::Service, None)],
     };
-    let mut fields: Vec<(Field, String)> =
-        wanted.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
+    let mut fields: Vec<(Field, String)> = wanted
+        .into_iter()
+        .filter_map(|(field, value)| Some((field, value?)))
+        .collect();
     if fields.is_empty() {
         return Ok(Vec::new());
     }
-    if matches!(edge.kind, flow::EdgeKind::Produces | flow::EdgeKind::Retries | flow::EdgeKind::DeadLetters) {
+    if matches!(
+        edge.kind,
+        flow::EdgeKind::Produces | flow::EdgeKind::Retries | flow::EdgeKind::DeadLetters
+    ) {
         fields.push((Field::Kind, "producer".to_owned()));
     }
-    let hits = spans(&state.store, (topology.window.from, topology.window.to), fields, EXAMPLE_POOL).await?;
+    let hits = spans(
+        &state.store,
+        (topology.window.from, topology.window.to),
+        fields,
+        EXAMPLE_POOL,
+    )
+    .await?;
     let mut found: Vec<wire::ExampleTrace> = hits
         .iter()
         .map(|hit| wire::ExampleTrace {
@@ -173,7 +211,9 @@ async fn examples(
         })
         .collect();
     found.sort_by_key(|example| std::cmp::Reverse(example.duration_ns));
-    let (errors, mut fine): (Vec<_>, Vec<_>) = found.into_iter().partition(|example| example.label == "error");
+    let (errors, mut fine): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|example| example.label == "error");
     let mut chosen: Vec<wire::ExampleTrace> = errors.into_iter().take(2).collect();
     if !fine.is_empty() {
         let mut fastest = fine.pop();
@@ -192,7 +232,11 @@ async fn examples(
 
 /// Maps the flow's map to the wire, with lag and depth put on the nodes they belong to.
 pub(crate) fn to_wire(state: &ApiState, topology: &flow::Topology) -> wire::Topology {
-    let nodes = topology.nodes.iter().map(|node| node_to_wire(state, node)).collect();
+    let nodes = topology
+        .nodes
+        .iter()
+        .map(|node| node_to_wire(state, node))
+        .collect();
     wire::Topology {
         window: window(topology.window),
         version: topology.version.clone(),
@@ -204,7 +248,9 @@ pub(crate) fn to_wire(state: &ApiState, topology: &flow::Topology) -> wire::Topo
 
 fn node_to_wire(state: &ApiState, node: &flow::Node) -> wire::Node {
     let cluster = node.cluster.as_deref();
-    let lag = (node.kind == flow::NodeKind::Group).then(|| state.lag_of(cluster?, &node.name)).flatten();
+    let lag = (node.kind == flow::NodeKind::Group)
+        .then(|| state.lag_of(cluster?, &node.name))
+        .flatten();
     let dead_letters = (node.kind == flow::NodeKind::DeadLetterTopic)
         .then(|| state.dead_letters.topic(cluster?, &node.name))
         .flatten();
@@ -303,7 +349,10 @@ fn layout_to_wire(layout: &layout::Layout) -> wire::Layout {
         edges: layout
             .edges
             .iter()
-            .map(|edge| wire::PlacedEdge { id: edge.id.to_string(), points: edge.points.clone() })
+            .map(|edge| wire::PlacedEdge {
+                id: edge.id.to_string(),
+                points: edge.points.clone(),
+            })
             .collect(),
     }
 }
@@ -320,11 +369,17 @@ fn dot(topology: &wire::Topology) -> String {
             wire::NodeKind::Group => "box",
             wire::NodeKind::Unknown => "box, style=dashed",
         };
-        out.push_str(&format!("  {} [label={}, shape={shape}];\n", quote(&node.id), quote(&node.name)));
+        out.push_str(&format!(
+            "  {} [label={}, shape={shape}];\n",
+            quote(&node.id),
+            quote(&node.name)
+        ));
     }
     for edge in &topology.edges {
         let style = if edge.instrumented { "solid" } else { "dashed" };
-        let label = edge.rate.map_or_else(|| "?".to_owned(), |rate| format!("{rate:.1}/s"));
+        let label = edge
+            .rate
+            .map_or_else(|| "?".to_owned(), |rate| format!("{rate:.1}/s"));
         out.push_str(&format!(
             "  {} -> {} [label={}, style={style}];\n",
             quote(&edge.from),
@@ -340,7 +395,13 @@ fn dot(topology: &wire::Topology) -> String {
 fn mermaid(topology: &wire::Topology) -> String {
     let escape = |text: &str| -> String {
         text.chars()
-            .map(|c| if c.is_alphanumeric() || "-_./ ".contains(c) { c.to_string() } else { format!("#{};", c as u32) })
+            .map(|c| {
+                if c.is_alphanumeric() || "-_./ ".contains(c) {
+                    c.to_string()
+                } else {
+                    format!("#{};", c as u32)
+                }
+            })
             .collect()
     };
     let mut out = String::from("flowchart LR\n");

@@ -46,13 +46,24 @@ pub(crate) async fn traces(
 ) -> Result<Response, ApiError> {
     let range = params.range.resolve(state.now())?;
     let limit = params.limit.unwrap_or(DEFAULT_TRACES).clamp(1, MAX_TRACES);
-    let page = crate::find::traces(&state, range, params.q.as_deref(), limit, params.cursor.as_deref()).await?;
+    let page = crate::find::traces(
+        &state,
+        range,
+        params.q.as_deref(),
+        limit,
+        params.cursor.as_deref(),
+    )
+    .await?;
     let of_hit = |hit: &TraceHit| {
         let spans: Vec<&Span> = hit.spans.iter().collect();
         summary(hit.trace_id, &flow::summarise(&spans))
     };
     let answer = wire::Traces {
-        window: highwater_shared::Window { from: instant(range.from), to: instant(range.to), rate_from: instant(range.from) },
+        window: highwater_shared::Window {
+            from: instant(range.from),
+            to: instant(range.to),
+            rate_from: instant(range.from),
+        },
         traces: page.hits.iter().map(of_hit).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
         searched: page.searched,
@@ -67,9 +78,16 @@ pub(crate) async fn trace(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let trace_id = TraceId::from_hex(&id)
-        .ok_or_else(|| ApiError::BadRequest(format!("{id:?} is not a trace id: 32 hexadecimal digits, not all 0")))?;
-    let found = state.store.trace(trace_id, MAX_SPANS).await.map_err(ApiError::internal("reading the trace"))?;
+    let trace_id = TraceId::from_hex(&id).ok_or_else(|| {
+        ApiError::BadRequest(format!(
+            "{id:?} is not a trace id: 32 hexadecimal digits, not all 0"
+        ))
+    })?;
+    let found = state
+        .store
+        .trace(trace_id, MAX_SPANS)
+        .await
+        .map_err(ApiError::internal("reading the trace"))?;
     let (stored, truncated) = (found.spans, found.truncated);
     if stored.is_empty() {
         return Err(ApiError::NotFound(format!("No trace {id} is stored.")));
@@ -87,19 +105,44 @@ pub(crate) async fn trace(
 }
 
 /// The spans that links of this trace point to, and those that link here.
-async fn foreign_spans(state: &ApiState, id: TraceId, spans: &[StoredSpan]) -> Result<Vec<StoredSpan>, ApiError> {
+async fn foreign_spans(
+    state: &ApiState,
+    id: TraceId,
+    spans: &[StoredSpan],
+) -> Result<Vec<StoredSpan>, ApiError> {
     let failed = || ApiError::internal("reading linked traces");
     let mut targets: BTreeMap<TraceId, HashSet<SpanId>> = BTreeMap::new();
-    for link in spans.iter().flat_map(|stored| &stored.span.links).filter(|link| link.trace_id != id) {
+    for link in spans
+        .iter()
+        .flat_map(|stored| &stored.span.links)
+        .filter(|link| link.trace_id != id)
+    {
         if targets.len() < MAX_LINKED || targets.contains_key(&link.trace_id) {
-            targets.entry(link.trace_id).or_default().insert(link.span_id);
+            targets
+                .entry(link.trace_id)
+                .or_default()
+                .insert(link.span_id);
         }
     }
-    let mut foreign = state.store.linking_to(id, None, MAX_REVERSE).await.map_err(failed())?.spans;
+    let mut foreign = state
+        .store
+        .linking_to(id, None, MAX_REVERSE)
+        .await
+        .map_err(failed())?
+        .spans;
     foreign.retain(|stored| stored.span.trace_id != id);
     for (trace, wanted) in targets {
-        let linked = state.store.trace(trace, MAX_SPANS).await.map_err(failed())?;
-        foreign.extend(linked.spans.into_iter().filter(|stored| wanted.contains(&stored.span.span_id)));
+        let linked = state
+            .store
+            .trace(trace, MAX_SPANS)
+            .await
+            .map_err(failed())?;
+        foreign.extend(
+            linked
+                .spans
+                .into_iter()
+                .filter(|stored| wanted.contains(&stored.span.span_id)),
+        );
     }
     Ok(foreign)
 }
@@ -124,7 +167,10 @@ pub(crate) fn summary(id: TraceId, summary: &flow::Summary) -> wire::TraceSummar
 fn correlations(values: &[highwater_model::Correlation]) -> Vec<wire::CorrelationValue> {
     values
         .iter()
-        .map(|value| wire::CorrelationValue { key: value.key.to_string(), value: value.value.to_string() })
+        .map(|value| wire::CorrelationValue {
+            key: value.key.to_string(),
+            value: value.value.to_string(),
+        })
         .collect()
 }
 
@@ -133,7 +179,11 @@ fn to_wire(view: &flow::TraceView, stored: &[StoredSpan], truncated: bool) -> wi
         trace_id: view.trace_id.to_hex(),
         start: instant(view.summary.start),
         duration_ns: view.summary.duration_ns(),
-        spans: view.rows.iter().filter_map(|row| Some(span(row, stored.get(row.index)?))).collect(),
+        spans: view
+            .rows
+            .iter()
+            .filter_map(|row| Some(span(row, stored.get(row.index)?)))
+            .collect(),
         hops: view.hops.iter().map(|h| hop(h, view.trace_id)).collect(),
         correlations: correlations(&view.summary.correlations),
         linked: view
@@ -204,7 +254,10 @@ fn span(row: &flow::Row, stored: &StoredSpan) -> wire::TraceSpan {
 
 /// Span ids are given where the span is one of this trace's.
 fn hop(hop: &flow::Hop, trace: TraceId) -> wire::Hop {
-    let own = |span: Option<(TraceId, SpanId)>| span.filter(|(of, _)| *of == trace).map(|(_, span)| span.to_hex());
+    let own = |span: Option<(TraceId, SpanId)>| {
+        span.filter(|(of, _)| *of == trace)
+            .map(|(_, span)| span.to_hex())
+    };
     wire::Hop {
         producer: hop.producer.as_deref().map(str::to_owned),
         topic: hop.topic.to_string(),
@@ -221,7 +274,10 @@ fn hop(hop: &flow::Hop, trace: TraceId) -> wire::Hop {
 }
 
 pub(crate) fn error(error: &highwater_model::span::ErrorInfo) -> wire::SpanError {
-    wire::SpanError { kind: error.kind.to_string(), message: error.message.to_string() }
+    wire::SpanError {
+        kind: error.kind.to_string(),
+        message: error.message.to_string(),
+    }
 }
 
 fn link(end: &flow::LinkEnd) -> wire::SpanLink {
@@ -260,11 +316,18 @@ fn attributes(attributes: &Attributes) -> Vec<wire::Attribute> {
         .map(|(key, value)| {
             let (kind, mut text) = text(value);
             if text.len() > MAX_VALUE {
-                let cut = (0..=MAX_VALUE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+                let cut = (0..=MAX_VALUE)
+                    .rev()
+                    .find(|at| text.is_char_boundary(*at))
+                    .unwrap_or(0);
                 text.truncate(cut);
                 text.push('…');
             }
-            wire::Attribute { key: key.clone(), value: text, kind: kind.to_owned() }
+            wire::Attribute {
+                key: key.clone(),
+                value: text,
+                kind: kind.to_owned(),
+            }
         })
         .collect()
 }
@@ -276,9 +339,20 @@ fn text(value: &Value) -> (&'static str, String) {
         Value::Int(number) => ("int", number.to_string()),
         Value::Double(number) => ("double", number.to_string()),
         Value::Bool(yes) => ("bool", yes.to_string()),
-        Value::Bytes(bytes) => ("bytes", bytes.iter().take(MAX_VALUE / 2).map(|b| format!("{b:02x}")).collect()),
+        Value::Bytes(bytes) => (
+            "bytes",
+            bytes
+                .iter()
+                .take(MAX_VALUE / 2)
+                .map(|b| format!("{b:02x}"))
+                .collect(),
+        ),
         Value::Array(_) | Value::Map(_) => {
-            let kind = if matches!(value, Value::Array(_)) { "array" } else { "map" };
+            let kind = if matches!(value, Value::Array(_)) {
+                "array"
+            } else {
+                "map"
+            };
             (kind, plain(value, 0).to_string())
         }
     }
@@ -289,9 +363,12 @@ fn plain(value: &Value, depth: usize) -> serde_json::Value {
     match value {
         _ if depth > 16 => "…".into(),
         Value::Array(items) => items.iter().map(|item| plain(item, depth + 1)).collect(),
-        Value::Map(entries) => {
-            serde_json::Value::Object(entries.iter().map(|(key, value)| (key.clone(), plain(value, depth + 1))).collect())
-        }
+        Value::Map(entries) => serde_json::Value::Object(
+            entries
+                .iter()
+                .map(|(key, value)| (key.clone(), plain(value, depth + 1)))
+                .collect(),
+        ),
         Value::Int(number) => (*number).into(),
         Value::Double(number) => (*number).into(),
         Value::Bool(yes) => (*yes).into(),

@@ -14,11 +14,20 @@ use crate::topology::instant;
 const WARNING_SHARE: f64 = 0.5;
 
 pub(crate) fn window(window: flow::Window) -> Window {
-    Window { from: instant(window.from), to: instant(window.to), rate_from: instant(window.rate_from) }
+    Window {
+        from: instant(window.from),
+        to: instant(window.to),
+        rate_from: instant(window.rate_from),
+    }
 }
 
 pub(crate) fn percentiles(of: flow::Percentiles) -> Percentiles {
-    Percentiles { p50_ns: of.p50_ns, p95_ns: of.p95_ns, p99_ns: of.p99_ns, samples: of.samples }
+    Percentiles {
+        p50_ns: of.p50_ns,
+        p95_ns: of.p95_ns,
+        p99_ns: of.p99_ns,
+        samples: of.samples,
+    }
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {
@@ -95,8 +104,14 @@ mod tests {
     fn level_follows_the_mark_and_the_state_only_warns() {
         assert_eq!(level(State::Ok, Some(0), 60_000), Level::Ok);
         assert_eq!(level(State::Ok, Some(40_000), 60_000), Level::Warning);
-        assert_eq!(level(State::FallingBehind, Some(70_000), 60_000), Level::Critical);
-        assert_eq!(level(State::FallingBehind, Some(1_000), 60_000), Level::Warning);
+        assert_eq!(
+            level(State::FallingBehind, Some(70_000), 60_000),
+            Level::Critical
+        );
+        assert_eq!(
+            level(State::FallingBehind, Some(1_000), 60_000),
+            Level::Warning
+        );
         assert_eq!(level(State::DataLoss, Some(0), 60_000), Level::Critical);
         assert_eq!(level(State::Unknown, None, 60_000), Level::Unknown);
     }

@@ -83,7 +83,11 @@ fn kafka_config(cluster: &KafkaSettings, settings: &Settings) -> KafkaConfig {
 
 impl Watch {
     /// Starts a poller a cluster; they stop when dropped. Ends with `stop` what runs beside them.
-    pub(super) fn start(&self, settings: &Settings, stop: &CancellationToken) -> Result<Vec<Poller>> {
+    pub(super) fn start(
+        &self,
+        settings: &Settings,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Poller>> {
         let (rows, mut kept) = tokio::sync::mpsc::channel::<Vec<LagRow>>(64);
         let store = self.store.clone();
         tokio::spawn(async move {
@@ -110,7 +114,11 @@ impl Watch {
             let listener = move |event| watch.take(event, &rows);
             pollers.push(Poller::start(config, options, listener)?);
         }
-        tokio::spawn(look_for_markers(Arc::clone(&self.lag), readers, stop.clone()));
+        tokio::spawn(look_for_markers(
+            Arc::clone(&self.lag),
+            readers,
+            stop.clone(),
+        ));
         Ok(pollers)
     }
 
@@ -209,7 +217,10 @@ async fn look_for_markers(
     readers: BTreeMap<Arc<str>, Arc<KafkaRecords>>,
     stop: CancellationToken,
 ) {
-    while tokio::time::timeout(MARKERS_EVERY, stop.cancelled()).await.is_err() {
+    while tokio::time::timeout(MARKERS_EVERY, stop.cancelled())
+        .await
+        .is_err()
+    {
         let questions = lag.read().marker_questions(now());
         for question in questions.into_iter().take(MARKERS_AT_ONCE) {
             let Some(records) = readers.get(&question.cluster).map(Arc::clone) else {
@@ -222,7 +233,9 @@ async fn look_for_markers(
             });
             match read.await {
                 Ok(Ok((first, end))) => lag.write().answer_marker(&question, first, end),
-                Ok(Err(error)) => tracing::debug!(%error, "a quiet partition could not be looked into"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a quiet partition could not be looked into")
+                }
                 Err(_) => return,
             }
         }
