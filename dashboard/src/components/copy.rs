@@ -9,9 +9,34 @@ use leptos::wasm_bindgen::{JsCast, JsValue};
 use super::icons::Icon;
 
 /// Copies `text`; returns whether the browser let us.
+///
+/// Browsers give the clipboard only to pages of this machine or over TLS; elsewhere it is `undefined`, and the older way
+/// over a selection is taken.
 pub(crate) async fn copy_text(text: &str) -> bool {
-    let promise = window().navigator().clipboard().write_text(text);
+    let navigator = window().navigator();
+    let there = js_sys::Reflect::get(&navigator, &JsValue::from_str("clipboard"))
+        .is_ok_and(|clipboard| !clipboard.is_undefined());
+    if !there {
+        return copy_by_selection(text).unwrap_or(false);
+    }
+    let promise = navigator.clipboard().write_text(text);
     wasm_bindgen_futures::JsFuture::from(promise).await.is_ok()
+}
+
+/// Copies through a text field that is selected and taken away again.
+fn copy_by_selection(text: &str) -> Result<bool, JsValue> {
+    let body = document().body().ok_or(JsValue::NULL)?;
+    let field: web_sys::HtmlTextAreaElement = document().create_element("textarea")?.dyn_into()?;
+    field.set_class_name("vh");
+    field.set_value(text);
+    body.append_child(&field)?;
+    field.select();
+    let page = document();
+    let copy: js_sys::Function =
+        js_sys::Reflect::get(&page, &JsValue::from_str("execCommand"))?.dyn_into()?;
+    let copied = copy.call1(&page, &JsValue::from_str("copy"));
+    field.remove();
+    Ok(copied?.is_truthy())
 }
 
 /// A button that copies `text` and says that it did.

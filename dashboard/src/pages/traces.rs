@@ -8,7 +8,7 @@ use std::sync::Arc;
 use highwater_shared::traces::{TraceSummary, Traces as Wire};
 use leptos::prelude::*;
 
-use self::expression::{Wrong, check, has, place_in, toggled};
+use self::expression::{check, has, refusal, toggled};
 use crate::api::{ApiError, Fetched, fetch};
 use crate::components::icons::Icon;
 use crate::components::loading::{loaded, skeleton_rows};
@@ -100,21 +100,17 @@ fn QueryBar(
         }
     };
     let wrong = Memo::new(move |_| {
-        let text = typed.get();
+        let text = typed.get().trim().to_owned();
         let refused = || {
             // The server refused what is in force.
             let error = first.error.get()?;
             let ApiError::Problem(problem) = error else {
                 return None;
             };
-            if problem.status != 400 || in_force.get().unwrap_or_default() != text.trim() {
+            if problem.status != 400 || in_force.get().unwrap_or_default() != text {
                 return None;
             }
-            let at = place_in(&problem.detail, &text).unwrap_or(0..text.len());
-            Some(Wrong {
-                at,
-                why: problem.detail,
-            })
+            Some(refusal(&problem.detail, &text))
         };
         match check(&text) {
             // Half an expression is not wrong while it is being written.
