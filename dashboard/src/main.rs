@@ -37,7 +37,10 @@
 //! - **Test ids** (`data-testid`) stand on what a browser test presses.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
-#![allow(unreachable_pub, reason = "the component macro of Leptos writes `pub` for `pub(crate)`")]
+#![allow(
+    unreachable_pub,
+    reason = "the component macro of Leptos writes `pub` for `pub(crate)`"
+)]
 
 mod api;
 mod app;

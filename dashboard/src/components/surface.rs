@@ -1,6 +1,7 @@
 //! Surfaces: card, strip of figures, note, banner, blank, side panel.
 
 use leptos::prelude::*;
+use leptos::wasm_bindgen::JsCast;
 
 use super::icons::Icon;
 use crate::state::keys::on_keys;
@@ -162,25 +163,26 @@ pub(crate) fn Panel(
     children: Children,
 ) -> impl IntoView {
     let heading = NodeRef::<leptos::html::H2>::new();
-    let before = document()
-        .active_element()
-        .and_then(|e| leptos::wasm_bindgen::JsCast::dyn_into::<web_sys::HtmlElement>(e).ok());
-    let before = StoredValue::new_local(before);
+    // What had the focus gets it back; on the map that is no HTML but an SVG element, which takes the focus as well.
+    let before = StoredValue::new_local(document().active_element());
     Effect::new(move |_| {
         if let Some(heading) = heading.get() {
             let _ = heading.focus();
         }
     });
+    let leave = move || {
+        before.with_value(|e| {
+            if let Some(e) = e {
+                let _ = e.unchecked_ref::<web_sys::HtmlElement>().focus();
+            }
+        });
+        on_close.run(());
+    };
     on_keys(move |ev| {
         if ev.key() != "Escape" {
             return false;
         }
-        before.with_value(|e| {
-            if let Some(e) = e {
-                let _ = e.focus();
-            }
-        });
-        on_close.run(());
+        leave();
         true
     });
     let width = RwSignal::new(
@@ -232,7 +234,7 @@ pub(crate) fn Panel(
                         <h2 node_ref=heading tabindex="-1" class="row ptitle">{title.run()}</h2>
                     </div>
                     <button class="btn ghost s icon close" aria-label="Close the panel (Esc)" title="Close (Esc)"
-                        on:click=move |_| on_close.run(())>{Icon::Close.draw("")}</button>
+                        on:click=move |_| leave()>{Icon::Close.draw("")}</button>
                 </div>
                 <div class="row wrap pacts">{actions.run()}</div>
             </header>

@@ -50,20 +50,34 @@ pub(crate) fn Map() -> impl IntoView {
         let own: Vec<(&str, &str)> = own.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         Some(query.api(path, &own))
     };
-    let topology = fetch::<Topology>(&["topology", "groups", "dead_letters"], move || ask("/topology"));
+    let topology = fetch::<Topology>(&["topology", "groups", "dead_letters"], move || {
+        ask("/topology")
+    });
     let layout = fetch::<Layout>(&[], move || ask("/topology/layout"));
     // The layout is asked for again only when nodes or edges came or went.
     Effect::new(move || {
-        let version = topology.data.with(|t| t.as_ref().map(|t| t.version.clone()));
-        let drawn = layout.data.with_untracked(|l| l.as_ref().map(|l| l.version.clone()));
-        if version.is_some() && drawn.is_some() && version != drawn && !layout.pending.get_untracked() {
+        let version = topology
+            .data
+            .with(|t| t.as_ref().map(|t| t.version.clone()));
+        let drawn = layout
+            .data
+            .with_untracked(|l| l.as_ref().map(|l| l.version.clone()));
+        if version.is_some()
+            && drawn.is_some()
+            && version != drawn
+            && !layout.pending.get_untracked()
+        {
             layout.refetch();
         }
     });
 
     let table = Memo::new(move |_| query.get("view").as_deref() == Some("table"));
     let toggle_table = move || {
-        let to = if table.get_untracked() { None } else { Some("table") };
+        let to = if table.get_untracked() {
+            None
+        } else {
+            Some("table")
+        };
         query.change(&[("view", to), ("sort", None), ("f", None)], false);
     };
     let active = RwSignal::new(None::<String>);
@@ -78,7 +92,9 @@ pub(crate) fn Map() -> impl IntoView {
             true
         }
         "o" => {
-            let at = active.get_untracked().or_else(|| selected.get_untracked().filter(|s| !s.starts_with("edge:")));
+            let at = active
+                .get_untracked()
+                .or_else(|| selected.get_untracked().filter(|s| !s.starts_with("edge:")));
             match at {
                 Some(id) => focus.run(id),
                 None => return false,
@@ -141,7 +157,11 @@ fn Tools(table: Memo<bool>, toggle: Callback<()>, topology: Fetched<Topology>) -
                 .unwrap_or_else(|| id.to_owned())
         })
     };
-    let switch = move |key: &'static str, on_value: Option<&'static str>, off_value: Option<&'static str>, word: &'static str, on: Memo<bool>| {
+    let switch = move |key: &'static str,
+                       on_value: Option<&'static str>,
+                       off_value: Option<&'static str>,
+                       word: &'static str,
+                       on: Memo<bool>| {
         view! {
             <button class="switch" role="switch" aria-checked=move || on.get().to_string()
                 on:click=move |_| query.set(key, if on.get_untracked() { off_value } else { on_value })>
@@ -209,7 +229,8 @@ fn Body(
     let scene = Memo::new(move |_| {
         let toggles = toggles(query);
         Arc::new(layout.data.with(|l| {
-            l.as_ref().map_or_else(Scene::default, |l| data.with(|t| Scene::new(t, l, toggles)))
+            l.as_ref()
+                .map_or_else(Scene::default, |l| data.with(|t| Scene::new(t, l, toggles)))
         }))
     });
     let motion = Memo::new(move |_| query.get("motion").as_deref() != Some("0"));

@@ -50,6 +50,15 @@ pub(crate) async fn open_writer(file: &Path, migrations: Migrations) -> Result<S
     Ok(connection)
 }
 
+/// Moves the log into the file, as far as readers let it, and closes. What stays in the log is not lost: it is
+/// moved with the next close, so a failure here is nothing to report.
+pub(crate) async fn close_writer(mut connection: SqliteConnection) {
+    let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(&mut connection)
+        .await;
+    let _ = connection.close().await;
+}
+
 /// A pool that can only read. It opens no connection until it is asked.
 pub(crate) fn open_readers(file: &Path, connections: u32) -> SqlitePool {
     let options = options(file).read_only(true).pragma("cache_size", "-4096");

@@ -109,7 +109,7 @@ impl Store {
                 })
                 .await?;
             last_block = last_block.max(partition.facts().last_block);
-            let _ = connection.close().await;
+            sqlite::close_writer(connection).await;
             partitions.push(partition);
         }
         let store = Self {
@@ -184,11 +184,11 @@ impl Store {
     pub async fn close(&self) {
         let _sealing = self.inner.sealing.lock().await;
         let mut writer = self.inner.writer.lock().await;
-        if let Some(connection) = writer.connection.take() {
-            let _ = connection.close().await;
-        }
         for partition in self.inner.partitions().iter() {
             partition.readers.close().await;
+        }
+        if let Some(connection) = writer.connection.take() {
+            sqlite::close_writer(connection).await;
         }
         self.inner.history.close().await;
         self.inner.lock.lock().take();
@@ -398,8 +398,8 @@ impl Store {
             before
         };
         if let Some(old) = writer.connection.replace(connection) {
-            // Closing moves the log into the file; nobody needs to wait for it.
-            tokio::spawn(async move { old.close().await });
+            // Nobody needs to wait for the log to be moved.
+            tokio::spawn(sqlite::close_writer(old));
         }
         tracing::info!(file = %partition.file.display(), "began a partition");
         if before.is_some_and(|before| before.freeze()) {
@@ -446,7 +446,7 @@ impl Store {
                         let mut connection =
                             sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
                         let outcome = write_segment(&mut connection, &segment, rows).await;
-                        let _ = connection.close().await;
+                        sqlite::close_writer(connection).await;
                         outcome
                     }
                 };

@@ -1,9 +1,11 @@
 //! The history of lag.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use highwater_model::UnixNanos;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Row};
@@ -59,6 +61,23 @@ pub struct EndRow {
     /// Log start offset; `None` unknown.
     pub log_start: Option<i64>,
 }
+
+/// Group number, instant and samples.
+type GroupPoll = (i64, i64, Vec<GroupSample>);
+
+/// Rows of source, instant and samples, as SQLite finds them.
+type Polls<'a> = BoxStream<'a, sqlx::Result<SqliteRow>>;
+
+const EVERY_POLL: &str = "SELECT source, at, samples FROM lag_group \
+     WHERE source = ?1 AND at >= ?2 AND at < ?3 ORDER BY at DESC";
+
+/// Leaps from step to step with a look-up each: a chart of 90 days does not read what it leaves out.
+const FIRST_POLL_OF_EACH_STEP: &str = "WITH RECURSIVE step(at) AS (\
+     SELECT min(at) FROM lag_group WHERE source = ?1 AND at >= ?2 AND at < ?3 UNION ALL \
+     SELECT (SELECT min(at) FROM lag_group WHERE source = ?1 AND at >= (step.at / ?4 + 1) * ?4 AND at < ?3) \
+     FROM step WHERE step.at IS NOT NULL) \
+     SELECT g.source, g.at, g.samples FROM step JOIN lag_group g ON g.source = ?1 AND g.at = step.at \
+     ORDER BY g.at DESC";
 
 /// Ends by topic number, instant and partition.
 type Ends = HashMap<(i64, i64), Vec<TopicSample>>;
@@ -154,22 +173,28 @@ impl History {
         let Some(source) = self.find_source(cluster, GROUP, group).await? else {
             return Ok(Vec::new());
         };
-        let step = step.map_or(1, |step| {
-            int(u64::try_from(step.as_nanos()).unwrap_or(u64::MAX))
-        });
-        // A bare column beside min() is that of the least row: SQLite says so.
-        let polls = sqlx::query(
-            "SELECT source, min(at), samples FROM lag_group WHERE source = ? AND at >= ? AND at < ? \
-             GROUP BY at / ? ORDER BY at DESC",
-        )
-        .bind(source)
-        .bind(int(from.0))
-        .bind(int(to.0))
-        .bind(step.max(1))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read)?;
-        self.assemble(cluster, &polls).await
+        let readers = &self.inner.readers;
+        let (from, to) = (int(from.0), int(to.0));
+        let step = step.map(|step| int(u64::try_from(step.as_nanos()).unwrap_or(u64::MAX)));
+        let polls = match step.filter(|step| *step > 1) {
+            None => group_polls(
+                sqlx::query(EVERY_POLL)
+                    .bind(source)
+                    .bind(from)
+                    .bind(to)
+                    .fetch(readers),
+            ),
+            Some(step) => group_polls(
+                sqlx::query(FIRST_POLL_OF_EACH_STEP)
+                    .bind(source)
+                    .bind(from)
+                    .bind(to)
+                    .bind(step)
+                    .fetch(readers),
+            ),
+        };
+        let polls = polls.await?;
+        self.assemble(cluster, polls).await
     }
 
     /// The rows of every group of a cluster from `at` on: what a start seeds its windows with. At most [`MAX_ROWS`],
@@ -185,10 +210,9 @@ impl History {
         .bind(cluster)
         .bind(GROUP)
         .bind(int(at.0))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read)?;
-        self.assemble(cluster, &polls).await
+        .fetch(&self.inner.readers);
+        let polls = group_polls(polls).await?;
+        self.assemble(cluster, polls).await
     }
 
     /// The ends of a topic's partitions from `from` (inclusive) to `to` (exclusive), by instant and partition; of one
@@ -213,11 +237,9 @@ impl History {
         .bind(source)
         .bind(int(from.0))
         .bind(int(to.0))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read)?;
+        .fetch(&self.inner.readers);
         let names = HashMap::from([(source, Arc::from(topic))]);
-        end_rows(&polls, &names, partition)
+        end_rows(polls, &names, partition).await
     }
 
     /// The ends of every topic of a cluster from `at` on, topics that no group reads included. At most [`MAX_ROWS`],
@@ -226,6 +248,7 @@ impl History {
     /// # Errors
     /// When the file cannot be read.
     pub async fn ends_since(&self, cluster: &str, at: UnixNanos) -> Result<Vec<EndRow>> {
+        let names = self.names(cluster, TOPIC).await?;
         let polls = sqlx::query(
             "SELECT t.source, t.at, t.samples FROM lag_source s JOIN lag_topic t ON t.source = s.id \
              WHERE s.cluster = ? AND s.kind = ? AND t.at >= ? ORDER BY t.at DESC",
@@ -233,39 +256,18 @@ impl History {
         .bind(cluster)
         .bind(TOPIC)
         .bind(int(at.0))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read)?;
-        let names = self.names(cluster, TOPIC).await?;
-        end_rows(&polls, &names, None)
+        .fetch(&self.inner.readers);
+        end_rows(polls, &names, None).await
     }
 
-    /// Joins the samples of groups, newest first, with the ends of the same polls.
-    async fn assemble(&self, cluster: &str, polls: &[SqliteRow]) -> Result<Vec<LagRow>> {
-        let mut taken = 0;
-        let mut samples = Vec::new();
-        for poll in polls {
-            let decoded = pack::read_group(poll.get(2)).map_err(damaged)?;
-            taken += decoded.len();
-            if taken > MAX_ROWS {
-                break;
-            }
-            samples.push((poll.get::<i64, _>(0), poll.get::<i64, _>(1), decoded));
-        }
-        let (Some((_, newest, _)), Some((_, oldest, _))) = (samples.first(), samples.last()) else {
-            return Ok(Vec::new());
-        };
-        let polled: std::collections::HashSet<i64> = samples.iter().map(|(_, at, _)| *at).collect();
-        let topics = samples
-            .iter()
-            .flat_map(|(_, _, poll)| poll.iter().map(|sample| sample.topic));
-        let topics: std::collections::BTreeSet<i64> = topics.collect();
-        let ends = self.ends_of(&topics, *oldest, *newest, &polled).await?;
+    /// Joins the samples of groups with the ends of the same polls.
+    async fn assemble(&self, cluster: &str, polls: Vec<GroupPoll>) -> Result<Vec<LagRow>> {
+        let ends = self.ends_of(&polls).await?;
         let topic_names = self.names(cluster, TOPIC).await?;
         let group_names = self.names(cluster, GROUP).await?;
         let cluster: Arc<str> = cluster.into();
-        let mut rows = Vec::with_capacity(taken);
-        for (group, at, poll) in samples {
+        let mut rows = Vec::new();
+        for (group, at, poll) in polls {
             let Some(group) = group_names.get(&group) else {
                 continue;
             };
@@ -298,31 +300,21 @@ impl History {
         Ok(rows)
     }
 
-    async fn ends_of(
-        &self,
-        topics: &std::collections::BTreeSet<i64>,
-        oldest: i64,
-        newest: i64,
-        polled: &std::collections::HashSet<i64>,
-    ) -> Result<Ends> {
-        let list: Vec<i64> = topics.iter().copied().collect();
-        let rows = sqlx::query(
-            "SELECT source, at, samples FROM lag_topic \
-             WHERE source IN (SELECT value FROM json_each(?)) AND at BETWEEN ? AND ?",
+    async fn ends_of(&self, polls: &[GroupPoll]) -> Result<Ends> {
+        let samples = polls.iter().flat_map(|(_, _, samples)| samples);
+        let topics: BTreeSet<i64> = samples.map(|sample| sample.topic).collect();
+        let instants: BTreeSet<i64> = polls.iter().map(|(_, at, _)| *at).collect();
+        let mut rows = sqlx::query(
+            "SELECT source, at, samples FROM lag_topic WHERE source IN (SELECT value FROM json_each(?)) \
+             AND at IN (SELECT value FROM json_each(?))",
         )
-        .bind(format!("{list:?}"))
-        .bind(oldest)
-        .bind(newest)
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read)?;
+        .bind(format!("{:?}", Vec::from_iter(topics)))
+        .bind(format!("{:?}", Vec::from_iter(instants)))
+        .fetch(&self.inner.readers);
         let mut ends = Ends::new();
-        for row in &rows {
-            let (source, at) = (row.get(0), row.get(1));
-            if polled.contains(&at) {
-                let samples = pack::read_topic(row.get(2)).map_err(damaged)?;
-                ends.insert((source, at), samples);
-            }
+        while let Some(row) = rows.try_next().await.map_err(cannot_read)? {
+            let samples = pack::read_topic(row.get(2)).map_err(damaged)?;
+            ends.insert((row.get(0), row.get(1)), samples);
         }
         Ok(ends)
     }
@@ -371,22 +363,37 @@ async fn source(
         .await
 }
 
-fn end_rows(
-    polls: &[SqliteRow],
+/// Decodes polls of groups as they come, newest first, until [`MAX_ROWS`] are there.
+async fn group_polls(mut polls: Polls<'_>) -> Result<Vec<GroupPoll>> {
+    let (mut taken, mut decoded) = (0, Vec::new());
+    while let Some(poll) = polls.try_next().await.map_err(cannot_read)? {
+        let samples = pack::read_group(poll.get(2)).map_err(damaged)?;
+        taken += samples.len();
+        if taken > MAX_ROWS {
+            break;
+        }
+        decoded.push((poll.get(0), poll.get(1), samples));
+    }
+    Ok(decoded)
+}
+
+/// Decodes polls of topics as they come, newest first, until [`MAX_ROWS`] are there.
+async fn end_rows(
+    mut polls: Polls<'_>,
     names: &HashMap<i64, Arc<str>>,
     partition: Option<i32>,
 ) -> Result<Vec<EndRow>> {
     let mut rows = Vec::new();
-    for poll in polls {
+    while let Some(poll) = polls.try_next().await.map_err(cannot_read)? {
         let Some(topic) = names.get(&poll.get::<i64, _>(0)) else {
             continue;
         };
-        let samples = pack::read_topic(poll.get(2)).map_err(damaged)?;
+        let mut samples = pack::read_topic(poll.get(2)).map_err(damaged)?;
+        samples.retain(|sample| partition.is_none_or(|wanted| wanted == sample.partition));
         if rows.len() + samples.len() > MAX_ROWS {
             break;
         }
-        let wanted = |sample: &TopicSample| partition.is_none_or(|p| p == sample.partition);
-        rows.extend(samples.into_iter().filter(wanted).map(|sample| EndRow {
+        rows.extend(samples.into_iter().map(|sample| EndRow {
             topic: Arc::clone(topic),
             partition: sample.partition,
             at: UnixNanos(unsigned(poll.get(1))),

@@ -66,10 +66,10 @@ impl History {
 
     pub(crate) async fn close(&self) {
         let mut writer = self.inner.writer.lock().await;
-        if let Some(connection) = writer.connection.take() {
-            let _ = connection.close().await;
-        }
         self.inner.readers.close().await;
+        if let Some(connection) = writer.connection.take() {
+            sqlite::close_writer(connection).await;
+        }
     }
 
     /// Removes lag history older than the retention. Flow rows are the flow's to remove: only it knows its buckets.
@@ -81,8 +81,9 @@ impl History {
         self.write("old lag history", async |connection, _| {
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             for statement in [
-                "DELETE FROM lag_group WHERE at < ?",
-                "DELETE FROM lag_topic WHERE at < ?",
+                // Source by source: that is a range of the key each, and not a look at every row.
+                "DELETE FROM lag_group WHERE source IN (SELECT id FROM lag_source) AND at < ?",
+                "DELETE FROM lag_topic WHERE source IN (SELECT id FROM lag_source) AND at < ?",
             ] {
                 sqlx::query(statement)
                     .bind(before)

@@ -51,17 +51,37 @@ pub(super) fn Canvas(
     let own = RwSignal::new(None::<View>);
     Effect::new(move || own.set(asked.get().and_then(|z| View::read(&z))));
     let extent = Memo::new(move |_| scene.with(|s| bounds(s.nodes.values().map(|n| n.rect))));
-    // The map is fitted when it or its extent is new. When only the window changes (the side panel opens), it moves as
-    // little as needed to stay in sight.
+    let chosen_place = move || {
+        let id = selected.get_untracked()?;
+        scene.with_untracked(|s| match id.strip_prefix("edge:") {
+            Some(edge) => {
+                let line = s.edges.get(edge)?;
+                bounds([
+                    s.nodes.get(&line.edge.from)?.rect,
+                    s.nodes.get(&line.edge.to)?.rect,
+                ])
+            }
+            None => s.nodes.get(&id).map(|n| n.rect),
+        })
+    };
+    // The map is fitted when it or its extent is new. When only the window changes (the side panel opens), it keeps its
+    // zoom and moves as little as needed: all of it stays in sight, or where it is too large, what is selected.
     let fitted = Memo::new(move |before: Option<&Option<(Rect, View)>>| {
         let (w, h) = size.get();
         let bounds = extent.get().filter(|_| w > 1.0 && h > 1.0)?;
-        let kept = before
-            .copied()
-            .flatten()
-            .filter(|(of, view)| *of == bounds && bounds.w * view.k < w && bounds.h * view.k < h)
-            .map(|(_, view)| view.reveal(bounds, w, h));
-        Some((bounds, kept.unwrap_or_else(|| View::fit(bounds, w, h))))
+        let whole = View::fit(bounds, w, h);
+        let view = match before.copied().flatten() {
+            Some((of, view)) if of == bounds && whole.k > view.k * 1.01 => whole,
+            Some((of, view)) if of == bounds && whole.k >= view.k * 0.99 => {
+                view.reveal(bounds, w, h)
+            }
+            Some((of, view)) if of == bounds => match chosen_place() {
+                Some(rect) => view.reveal(rect, w, h),
+                None => view,
+            },
+            _ => whole,
+        };
+        Some((bounds, view))
     });
     let view = Memo::new(move |_| {
         own.get()

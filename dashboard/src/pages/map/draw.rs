@@ -8,7 +8,7 @@ use highwater_shared::topology::NodeKind;
 use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
 
-use super::model::{Line, Placed, Scene, is_silent, kind_word, node_name};
+use super::model::{HANDLE, Line, Placed, Scene, is_silent, kind_word, node_name};
 use crate::components::icons::Icon;
 use crate::components::marks::state_word;
 use crate::format::{gauge_level, plural, time_lag};
@@ -183,8 +183,14 @@ pub(super) fn node_view(id: String, at: Pointers) -> impl IntoView {
             aria-label=move || placed.with(|p| p.as_ref().map(node_label))
             aria-pressed=move || selected.with(is).to_string()
             style:transform=move || placed.with(|p| p.as_ref().map(|p| format!("translate({}px, {}px)", p.rect.x, p.rect.y)).unwrap_or_default())
-            on:pointerenter=move |_| hovered.set(Some(ids.get_value()))
-            on:pointerleave=move |_| hovered.set(None)
+            on:pointermove=move |ev| {
+                // When the map moves under a pointer at rest, nobody pointed at anything.
+                let moved = ev.movement_x() != 0 || ev.movement_y() != 0;
+                if moved && !hovered.with_untracked(is) {
+                    hovered.set(Some(ids.get_value()));
+                }
+            }
+            on:pointerleave=move |_| if hovered.with_untracked(Option::is_some) { hovered.set(None) }
             on:focus=move |_| if !active.with_untracked(is) { active.set(Some(ids.get_value())) }
             on:click=move |_| select.run(ids.get_value())
             on:keydown=move |ev| if matches!(ev.key().as_str(), "Enter" | " ") {
@@ -229,7 +235,9 @@ pub(super) fn edge_view(id: String, at: Pointers) -> impl IntoView {
         let dash = if l.edge.instrumented { "" } else { " dash" };
         format!("{base} {}{dash}", l.tone.class())
     };
-    let ids = id.clone();
+    let pressed = format!("edge:{id}");
+    let press = Callback::new(move |()| select.run(pressed.clone()));
+    let spot = move |axis: usize| line.with(|l| l.as_ref().and_then(|l| l.handle).map(|h| h[axis]));
     view! {
         <g class="edgeg" class:dim=dim>
             {move || chosen.get().then(|| view! { <path class="edge sel" d=d stroke-width="12" stroke-linecap="round"></path> })}
@@ -240,8 +248,9 @@ pub(super) fn edge_view(id: String, at: Pointers) -> impl IntoView {
                     <path class=format!("arrow {}", l.tone.class()) d=arrow(&l.points, w)></path>
                 }
             }))}
-            <path class="edgehit" d=d data-testid="map-edge" data-id=id
-                on:click=move |_| select.run(format!("edge:{ids}"))></path>
+            <path class="edgehit" d=d on:click=move |_| press.run(())></path>
+            <circle class="edgehit" data-testid="map-edge" data-id=id r=HANDLE
+                cx=move || spot(0) cy=move || spot(1) on:click=move |_| press.run(())></circle>
         </g>
     }
 }

@@ -8,10 +8,14 @@ use highwater_shared::topology::{Edge, EdgeKind, Layout, Node, NodeKind, Topolog
 
 use crate::components::marks::Kind;
 use crate::format::{UNKNOWN, count, count_full, duration_ns, percent, plural, rate, time_lag};
+use crate::graph::edges::point_at;
 use crate::graph::shapes::Rect;
 
 /// A node without traffic for this long is idle.
 const IDLE_NS: u64 = 15 * 60 * 1_000_000_000;
+
+/// Half the side of the spot where an edge is best pressed.
+pub(super) const HANDLE: f64 = 7.0;
 
 /// A node and its box.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,6 +45,8 @@ pub(super) struct Line {
     pub(super) flows: bool,
     /// What its label says.
     pub(super) label: Option<String>,
+    /// A point of the curve that no node covers: where it is best pressed.
+    pub(super) handle: Option<[f64; 2]>,
 }
 
 /// Colour of an edge.
@@ -163,6 +169,7 @@ impl Scene {
                 .and_then(|g| g.lag.as_ref())
                 .map(|l| l.state);
             let line = Line {
+                handle: handle(&points, scene.nodes.values().map(|n| n.rect)),
                 flows: edge.instrumented
                     && edge.rate.is_some_and(|r| r > 0.0)
                     && !matches!(state, Some(State::Stopped)),
@@ -260,6 +267,24 @@ fn tone(edge: &Edge, from: &Node, to: &Node) -> Tone {
     } else {
         Tone::Plain
     }
+}
+
+/// Returns a point of a curve that none of `nodes` covers, as near the middle as there is one.
+fn handle(points: &[[f64; 2]], nodes: impl Iterator<Item = Rect> + Clone) -> Option<[f64; 2]> {
+    let open = |p: &[f64; 2]| {
+        let spot = Rect {
+            x: p[0] - HANDLE,
+            y: p[1] - HANDLE,
+            w: 2.0 * HANDLE,
+            h: 2.0 * HANDLE,
+        };
+        !nodes.clone().any(|n| n.overlaps(&spot))
+    };
+    [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9]
+        .into_iter()
+        .filter_map(|t| point_at(points, t))
+        .find(open)
+        .or_else(|| point_at(points, 0.5))
 }
 
 /// Returns what an edge's label says: rate on the producer's side, p95 of the time in the broker on the consumer's; what is wrong where the group alerts.
@@ -382,9 +407,9 @@ pub(super) const fn edge_word(kind: EdgeKind) -> &'static str {
     }
 }
 
-/// Returns what a node is called; a nameless one is "Unknown".
+/// Returns what a node is called; somebody who sends no spans has no name.
 pub(super) fn node_name(node: &Node) -> String {
-    if node.kind == NodeKind::Unknown && node.name.is_empty() {
+    if node.kind == NodeKind::Unknown {
         "Unknown".to_owned()
     } else {
         node.name.clone()
