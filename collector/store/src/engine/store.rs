@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_model::{Batch, UnixNanos};
 use parking_lot::{Mutex, RwLock};
-use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex as AsyncMutex;
 
