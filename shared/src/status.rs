@@ -108,7 +108,7 @@ wire! {
         pub nodes: u64,
         /// Edges.
         pub edges: u64,
-        /// Half-stitches that wait for their other side.
+        /// Spans kept, so that later ones can be stitched to them.
         pub pending: u64,
         /// Nodes or edges folded into `(other)`.
         pub truncated: bool,
