@@ -151,7 +151,7 @@ pub(crate) fn Overview() -> impl IntoView {
                                 }
                                 let rest = attention.with(Vec::len).saturating_sub(MANY);
                                 view! {
-                                    <div role="list" data-testid="attention">
+                                    <div class="atts" role="list" data-testid="attention">
                                         {keyed(Signal::derive(move || attention.with(|a| a.iter().take(MANY).cloned().collect())), |i: &Item| i.id.clone(), move |item| row(item, Signal::derive(move || item.with(|i| place(&i.subject)))))}
                                     </div>
                                     {(rest > 0).then(|| view! { <footer><a href=move || query.link("/lag", &[])>{format!("{rest} more")}</a></footer> })}
@@ -233,7 +233,7 @@ fn row(item: Memo<Item>, href: Signal<String>) -> impl IntoView {
             {Icon::ChevronRight.draw("")}
         }
     };
-    view! { <a class="att" role="listitem" href=href data-testid="attention-row">{inside}</a> }
+    view! { <div role="listitem"><a class="att" href=href data-testid="attention-row">{inside}</a></div> }
 }
 
 /// Whether records arrive in a dead-letter topic.

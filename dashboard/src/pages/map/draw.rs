@@ -11,7 +11,7 @@ use leptos::wasm_bindgen::JsCast;
 use super::model::{HANDLE, Line, Placed, Scene, is_silent, kind_word, node_name};
 use crate::components::icons::Icon;
 use crate::components::marks::state_word;
-use crate::format::{gauge_level, plural, time_lag};
+use crate::format::gauge_level;
 use crate::graph::edges::{arrow, particle_gap, path, width};
 use crate::graph::shapes::{cut_corners, cylinder, fit, rounded};
 
@@ -43,25 +43,22 @@ fn status_class(placed: &Placed) -> &'static str {
     }
 }
 
-/// Returns what a screen reader says of a node: kind, name, numbers, state.
+/// Returns what a screen reader says of a node: name and numbers as they are seen, then kind and state.
 fn node_label(placed: &Placed) -> String {
     let node = &placed.node;
-    let mut text = format!("{} {}, {}", kind_word(node), node_name(node), placed.line);
-    if let Some(lag) = &node.lag {
-        if let Some(messages) = lag.lag_messages {
-            text = format!(
-                "{} {}, {} behind",
-                kind_word(node),
-                node_name(node),
-                plural(messages, "message", "messages")
-            );
-            if let Some(time) = lag.time_lag_ms {
-                text.push_str(&format!(", {}", time_lag(time)));
-            }
-        }
-        text.push_str(&format!(", {}", state_word(lag.state)));
-    }
-    text
+    let (behind, state) = match &node.lag {
+        Some(lag) => (
+            if lag.lag_messages.is_some() {
+                " behind"
+            } else {
+                ""
+            },
+            format!(", {}", state_word(lag.state)),
+        ),
+        None => ("", String::new()),
+    };
+    let kind = kind_word(node).to_lowercase();
+    format!("{} {}{behind}, {kind}{state}", node_name(node), placed.line)
 }
 
 /// Draws a node at the origin of its group.
@@ -199,8 +196,10 @@ pub(super) fn node_view(id: String, at: Pointers) -> impl IntoView {
                 select.run(ids.get_value());
             }>
             {move || placed.with(|p| p.as_ref().map(|p| view! {
-                <title>{format!("{}: {}", node_name(&p.node), p.line)}</title>
-                {node_shape(p)}
+                <g aria-hidden="true">
+                    <title>{format!("{}: {}", node_name(&p.node), p.line)}</title>
+                    {node_shape(p)}
+                </g>
             }))}
         </g>
     }
