@@ -352,7 +352,7 @@ fn Collector(
                     {address("OTLP over HTTP", |s| &s.listeners.otlp_http)}
                     <dt>"Environments"</dt><dd>{move || status.with(|s| if s.environments.is_empty() { "none seen".to_owned() } else { s.environments.join(", ") })}</dd>
                     <dt>"Map"</dt><dd class="num">{move || status.with(|s| format!("{} nodes, {} edges", count_full(s.flow.nodes), count_full(s.flow.edges)))}</dd>
-                    <dt title="Messages whose other side has not arrived yet">"Kept for stitching"</dt><dd class="num">{move || status.with(|s| count_full(s.flow.pending))}</dd>
+                    <dt title="Spans kept, so that later ones can be stitched to them">"Kept for stitching"</dt><dd class="num">{move || status.with(|s| count_full(s.flow.pending))}</dd>
                 </dl>
                 <p class="fs12 t3 colllinks">
                     <a href="/metrics" target="_blank" rel="noreferrer">"Metrics"</a>" · "<a href="/api/openapi.json" target="_blank" rel="noreferrer">"API description"</a>
