@@ -201,7 +201,7 @@ pub(crate) fn Lost() -> impl IntoView {
             {move || clusters.get().into_iter().map(|(name, since, reason)| view! {
                 <Banner tone=Tone::Critical>
                     <span class="ell" title=reason><b>{format!("{name} does not answer since {}.", clock(since, now()))}</b>" "
-                        <span class="t2">"Its lag and dead letters are as of then; traces are not affected."</span></span>
+                        <span class="t2">"Until it does, its lag and dead letters are not known; traces are not affected."</span></span>
                     <a class="btn s right" href=move || query.link("/settings/health", &[])>"Details"</a>
                 </Banner>
             }).collect_view()}

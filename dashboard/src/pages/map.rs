@@ -13,7 +13,7 @@ use highwater_shared::topology::{Layout, Topology};
 use leptos::prelude::*;
 
 use self::canvas::Canvas;
-use self::model::{Scene, Toggles, node_name};
+use self::model::{Scene, Toggles, hidden, node_name};
 use self::panel::Details;
 use self::tables::{Edges, Nodes};
 use crate::api::{Fetched, fetch};
@@ -169,6 +169,17 @@ fn Tools(table: Memo<bool>, toggle: Callback<()>, topology: Fetched<Topology>) -
             </button>
         }
     };
+    let hidden = Memo::new(move |_| {
+        topology.data.with(|t| {
+            let (idle, silent) = hidden(t.as_deref()?, toggles(query));
+            let parts: Vec<String> = [(idle, "idle"), (silent, "not instrumented")]
+                .into_iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, what)| format!("{n} {what}"))
+                .collect();
+            (!parts.is_empty()).then(|| format!("{} hidden", parts.join(", ")))
+        })
+    });
     let idle = Memo::new(move |_| toggles(query).idle);
     let uninstrumented = Memo::new(move |_| toggles(query).uninstrumented);
     let motion = Memo::new(move |_| query.get("motion").as_deref() != Some("0"));
@@ -204,6 +215,7 @@ fn Tools(table: Memo<bool>, toggle: Callback<()>, topology: Fetched<Topology>) -
             })}
             <Show when=move || !table.get()>
                 <span class="right row switches">
+                    {move || hidden.get().map(|text| view! { <span class="badge" data-testid="map-hidden">{text}</span> })}
                     {switch("idle", Some("1"), None, "Idle", idle)}
                     {switch("uninst", None, Some("0"), "Not instrumented", uninstrumented)}
                     {switch("motion", None, Some("0"), "Motion", motion)}
@@ -236,17 +248,6 @@ fn Body(
     let motion = Memo::new(move |_| query.get("motion").as_deref() != Some("0"));
     let nodes_listed = Memo::new(move |_| query.get("list").as_deref() == Some("nodes"));
     let none = Memo::new(move |_| data.with(|t| t.nodes.is_empty()));
-    let hidden = move || {
-        let (idle, silent) = scene.with(|s| (s.idle_hidden, s.uninstrumented_hidden));
-        let mut parts = Vec::new();
-        if idle > 0 {
-            parts.push(format!("{idle} idle"));
-        }
-        if silent > 0 {
-            parts.push(format!("{silent} not instrumented"));
-        }
-        (!parts.is_empty()).then(|| view! { <div class="hud top hiddenhud" data-testid="map-hidden">{format!("{} hidden", parts.join(", "))}</div> })
-    };
     let too_many = Memo::new(move |_| {
         let n = scene.with(|s| s.nodes.len());
         (n > READABLE).then_some(n)
@@ -279,7 +280,6 @@ fn Body(
                                     _ => None,
                                 }}
                                 <Canvas scene selected select motion active/>
-                                {hidden}
                                 {move || too_many.get().map(|n| view! {
                                     <div class="hud top toomany" role="status">
                                         <span><b>{format!("{} nodes", crate::format::count_full(n as u64))}</b><span class="t2">" are too many to read at once."</span></span>

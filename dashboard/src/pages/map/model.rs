@@ -98,10 +98,6 @@ pub(super) struct Scene {
     pub(super) nodes: BTreeMap<String, Placed>,
     /// Edges by id.
     pub(super) edges: BTreeMap<String, Line>,
-    /// Nodes hidden because nothing happens at them.
-    pub(super) idle_hidden: usize,
-    /// Nodes hidden because they send no spans.
-    pub(super) uninstrumented_hidden: usize,
 }
 
 impl Scene {
@@ -116,12 +112,7 @@ impl Scene {
             .filter_map(|n| n.dock.as_deref())
             .collect();
         for node in &topology.nodes {
-            if !toggles.idle && is_idle(node, topology.window.to.0) {
-                scene.idle_hidden += 1;
-                continue;
-            }
-            if !toggles.uninstrumented && is_silent(node) {
-                scene.uninstrumented_hidden += 1;
+            if why_hidden(node, topology, toggles).is_some() {
                 continue;
             }
             let Some(place) = boxes.get(node.id.as_str()) else {
@@ -217,6 +208,38 @@ impl Scene {
         });
         all.into_iter().map(|n| n.node.id.clone()).collect()
     }
+}
+
+/// Why a node is not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    /// Nothing happens at it.
+    Idle,
+    /// It sends no spans.
+    Silent,
+}
+
+/// Returns why the toggles hide a node, if they do.
+fn why_hidden(node: &Node, topology: &Topology, toggles: Toggles) -> Option<Hidden> {
+    if !toggles.idle && is_idle(node, topology.window.to.0) {
+        Some(Hidden::Idle)
+    } else if !toggles.uninstrumented && is_silent(node) {
+        Some(Hidden::Silent)
+    } else {
+        None
+    }
+}
+
+/// Returns how many nodes are hidden because they are idle, and because they send no spans.
+pub(super) fn hidden(topology: &Topology, toggles: Toggles) -> (usize, usize) {
+    let count = |why| {
+        topology
+            .nodes
+            .iter()
+            .filter(|n| why_hidden(n, topology, toggles) == Some(why))
+            .count()
+    };
+    (count(Hidden::Idle), count(Hidden::Silent))
 }
 
 /// Returns whether nothing happens at a node and nothing waits there.
@@ -529,6 +552,11 @@ mod tests {
     }
 
     fn map(nodes: Vec<Node>, edges: Vec<Edge>, toggles: Toggles) -> Scene {
+        let (topology, layout) = both(nodes, edges);
+        Scene::new(&topology, &layout, toggles)
+    }
+
+    fn both(nodes: Vec<Node>, edges: Vec<Edge>) -> (Topology, Layout) {
         let layout = Layout {
             version: "1".to_owned(),
             width: 100.0,
@@ -562,7 +590,7 @@ mod tests {
             edges,
             truncated: false,
         };
-        Scene::new(&topology, &layout, toggles)
+        (topology, layout)
     }
 
     const ALL: Toggles = Toggles {
@@ -605,9 +633,11 @@ mod tests {
         (quiet.rate, quiet.last_seen) = (Some(0.0), Some(Instant(0)));
         let mut stopped = behind(State::Stopped, Level::Critical);
         (stopped.rate, stopped.last_seen) = (None, None);
-        let scene = map(vec![quiet, stopped], vec![], FEW);
+        let (topology, layout) = both(vec![quiet, stopped], vec![]);
+        let scene = Scene::new(&topology, &layout, FEW);
         assert_eq!(scene.nodes.keys().collect::<Vec<_>>(), ["group:k/billing"]);
-        assert_eq!(scene.idle_hidden, 1);
+        assert_eq!(hidden(&topology, FEW), (1, 0));
+        assert_eq!(hidden(&topology, ALL), (0, 0));
     }
 
     #[test]
@@ -616,15 +646,10 @@ mod tests {
         unknown.instrumented = false;
         let topic = node("topic:k/orders", NodeKind::Topic);
         let edges = vec![edge(EdgeKind::Produces, &unknown.id, &topic.id)];
-        let scene = map(vec![unknown, topic], edges, FEW);
-        assert_eq!(
-            (
-                scene.nodes.len(),
-                scene.edges.len(),
-                scene.uninstrumented_hidden
-            ),
-            (1, 0, 1)
-        );
+        let (topology, layout) = both(vec![unknown, topic], edges);
+        let scene = Scene::new(&topology, &layout, FEW);
+        assert_eq!((scene.nodes.len(), scene.edges.len()), (1, 0));
+        assert_eq!(hidden(&topology, FEW), (0, 1));
     }
 
     #[test]

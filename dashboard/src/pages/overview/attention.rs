@@ -2,7 +2,7 @@
 
 use highwater_shared::dead_letters::{DeadLetterTopic, DeadLetters};
 use highwater_shared::lag::{GroupSummary, Groups, State};
-use highwater_shared::status::{Brokers, Status};
+use highwater_shared::status::{Brokers, Cluster, Status};
 use highwater_shared::{Instant, Level};
 
 use crate::format::{
@@ -82,12 +82,20 @@ pub(super) fn items(
 ) -> Vec<Item> {
     let mut all = Vec::new();
     all.extend(status.and_then(write_error));
-    all.extend(brokers.into_iter().flat_map(|b| lost_clusters(b, now)));
     all.extend(
-        groups
+        brokers
             .into_iter()
-            .flat_map(|g| g.groups.iter().filter_map(|g| group(g, now))),
+            .flat_map(|b| lost_clusters(b, groups, now)),
     );
+    let explained = |g: &GroupSummary| {
+        g.state == State::Unknown && brokers.is_some_and(|b| lost(b).any(|c| c.name == g.cluster))
+    };
+    all.extend(groups.into_iter().flat_map(|g| {
+        g.groups
+            .iter()
+            .filter(|g| !explained(g))
+            .filter_map(|g| group(g, now))
+    }));
     all.extend(
         letters
             .into_iter()
@@ -119,33 +127,59 @@ fn write_error(status: &Status) -> Option<Item> {
     })
 }
 
-/// Clusters that do not answer.
-fn lost_clusters(brokers: &Brokers, now: Instant) -> impl Iterator<Item = Item> {
-    brokers
-        .clusters
-        .iter()
-        .filter(|c| c.state == "unreachable")
-        .map(move |c| Item {
-            id: format!("cluster:{}", c.name),
-            urgency: Urgency::Critical,
-            subject: Subject::Health,
-            sentence: c.reason.clone().unwrap_or_else(|| {
-                format!("{} does not answer since {}.", c.name, clock(c.since, now))
-            }),
-            names: vec![c.name.clone()],
-            facts: vec![
-                match c.last_read {
-                    Some(at) => format!("lag and dead letters are as of {}", clock(at, now)),
-                    None => "its offsets have never been read".to_owned(),
-                },
-                "traces are not affected".to_owned(),
-            ],
-            spark: None,
-            figure: Some(age_text(now.0.saturating_sub(c.since.0))),
-            caption: "unreachable".to_owned(),
-            // Before the groups: their lag is unknown because of it.
-            weight: f64::INFINITY,
+/// Clusters that do not answer. Their groups' lag is unknown because of it: they stand here as a number, not as rows.
+fn lost_clusters(brokers: &Brokers, groups: Option<&Groups>, now: Instant) -> Vec<Item> {
+    let unknown = |cluster: &str| {
+        groups.map_or(0, |g| {
+            g.groups
+                .iter()
+                .filter(|g| g.cluster == cluster && g.state == State::Unknown)
+                .count()
         })
+    };
+    lost(brokers)
+        .map(|c| {
+            let why = c.reason.as_deref().unwrap_or_default();
+            let since = clock(c.since, now);
+            let mut facts = Vec::new();
+            match unknown(&c.name) {
+                0 => {}
+                n => facts.push(format!(
+                    "the lag of {} is unknown",
+                    plural(n as u64, "group", "groups")
+                )),
+            }
+            facts.push(match c.last_read {
+                Some(at) => format!("last read {}", clock(at, now)),
+                None => "never read".to_owned(),
+            });
+            facts.push("traces are not affected".to_owned());
+            Item {
+                id: format!("cluster:{}", c.name),
+                urgency: Urgency::Critical,
+                subject: Subject::Health,
+                sentence: if why.is_empty() {
+                    format!("{} does not answer since {since}.", c.name)
+                } else if why.starts_with(&c.name) {
+                    why.to_owned()
+                } else {
+                    format!("{} does not answer since {since}: {why}", c.name)
+                },
+                names: vec![c.name.clone()],
+                facts,
+                spark: None,
+                figure: Some(age_text(now.0.saturating_sub(c.since.0))),
+                caption: "unreachable".to_owned(),
+                // Before the groups: their lag is unknown because of it.
+                weight: f64::INFINITY,
+            }
+        })
+        .collect()
+}
+
+/// Clusters that do not answer.
+fn lost(brokers: &Brokers) -> impl Iterator<Item = &Cluster> {
+    brokers.clusters.iter().filter(|c| c.state == "unreachable")
 }
 
 /// A group that is not fine.
@@ -354,6 +388,42 @@ mod tests {
         assert_eq!(
             names,
             ["lost", "hotter", "hot", "warm", "unknown", "rewound"]
+        );
+    }
+
+    #[test]
+    fn groups_of_a_lost_cluster_stand_behind_it_as_a_number() {
+        let groups = Groups {
+            window: Default::default(),
+            groups: vec![
+                summary("a", State::Unknown, Level::Unknown, None),
+                summary("b", State::Unknown, Level::Unknown, None),
+            ],
+        };
+        let brokers: Brokers = serde_json::from_value(serde_json::json!({"clusters": [{
+            "name": "k", "system": "kafka", "environment": "default", "bootstrap": [], "cluster_id": null,
+            "state": "unreachable", "reason": "cannot reach 127.0.0.1:9092.", "since": "1970-01-01T00:00:30Z",
+            "last_read": null, "last_poll_ns": null, "brokers": [], "topics": null, "partitions": null, "groups": null
+        }]}))
+        .unwrap();
+        let all = items(
+            Some(&groups),
+            None,
+            Some(&brokers),
+            None,
+            Instant(60_000_000_000),
+        );
+        assert_eq!(all.len(), 1);
+        assert_eq!(
+            all[0].sentence,
+            "k does not answer since 00:00:30: cannot reach 127.0.0.1:9092."
+        );
+        assert_eq!(all[0].facts[0], "the lag of 2 groups is unknown");
+        let alone = items(Some(&groups), None, None, None, Instant(0));
+        assert_eq!(
+            alone.len(),
+            2,
+            "without that cluster each stands for itself"
         );
     }
 
