@@ -204,7 +204,7 @@ async fn before_any_data_the_first_page_says_what_to_do() -> Result<()> {
         &crate::stage::span_json("first", 1, 1),
     )
     .await?;
-    browser.find("attention").await?;
+    browser.says("Needs attention").await?;
     browser.no_errors().await?;
     browser.quit().await
 }

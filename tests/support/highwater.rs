@@ -41,7 +41,7 @@ impl Highwater {
         let dashboard = process.line_after("dashboard", START).await?;
         let otlp_grpc = process.line_after("otlp-grpc", START).await?;
         let otlp_http = process.line_after("otlp-http", START).await?;
-        let client = reqwest::Client::new();
+        let client = reqwest::Client::builder().timeout(START).build()?;
         let data_dir = data_dir.to_owned();
         Ok(Self {
             process,
