@@ -167,7 +167,7 @@ fn span(n: u64, spans: u64) -> (Origin, RawSpan) {
         parent_span_id: None,
         flags: 1,
         name: format!("topic-{} process", n % 12),
-        kind: if n % 2 == 0 {
+        kind: if n.is_multiple_of(2) {
             SpanKind::Producer
         } else {
             SpanKind::Consumer
@@ -177,7 +177,7 @@ fn span(n: u64, spans: u64) -> (Origin, RawSpan) {
         attributes,
         events: Vec::new(),
         links: Vec::new(),
-        status: if n % 50 == 0 {
+        status: if n.is_multiple_of(50) {
             StatusCode::Error
         } else {
             StatusCode::Unset
