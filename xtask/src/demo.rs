@@ -78,25 +78,21 @@ impl Demo {
         if options.kafka.is_none() {
             setup::kafka_jars()?;
         }
-        // A broker needs four seconds to start and builds do not need it.
-        let broker = options.kafka.is_none().then(|| {
-            let directory = home.join("kafka");
-            thread::spawn(move || {
-                step("start Apache Kafka", || {
-                    Ok(Kafka::start_in(&directory, None)?)
+        // A broker needs seconds to start, and neither build needs it or the other: the last minute of the dashboard's
+        // build is a linker on one core.
+        let kafka = thread::scope(|scope| -> Result<Option<Kafka>> {
+            let broker = options.kafka.is_none().then(|| {
+                scope.spawn(|| {
+                    step("start Apache Kafka", || {
+                        Ok(Kafka::start_in(&home.join("kafka"), None)?)
+                    })
                 })
-            })
-        });
-        dashboard::build_if_stale()?;
-        build()?;
-        let kafka = match broker {
-            Some(thread) => Some(
-                thread
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("starting Kafka panicked"))??,
-            ),
-            None => None,
-        };
+            });
+            let page = scope.spawn(dashboard::build_if_stale);
+            build()?;
+            join(page)?;
+            broker.map(join).transpose()
+        })?;
         let bootstrap = match (&kafka, &options.kafka) {
             (Some(kafka), _) => kafka.bootstrap(),
             (None, Some(bootstrap)) => bootstrap.clone(),
@@ -205,6 +201,10 @@ pub(crate) fn build() -> Result<()> {
             "highwater-shop",
         ]))
     })
+}
+
+fn join<T>(work: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    work.join().unwrap_or_else(|_| bail!("a step panicked"))
 }
 
 /// Says whether Ctrl-C was pressed.
