@@ -108,10 +108,17 @@ impl ConsumerContext for Callbacks {
         {
             tracing::warn!(%error, "cannot pause new partitions");
         }
-        let assigned = consumer
-            .assignment()
-            .map_or(0, |assignment| assignment.count());
-        self.assigned.store(assigned, Ordering::SeqCst);
+        // Counted, not asked for: a consumer that closes while its broker is away would never answer.
+        let change = |by: fn(usize, usize) -> usize, partitions: usize| {
+            let counted = self.assigned.load(Ordering::SeqCst);
+            self.assigned
+                .store(by(counted, partitions), Ordering::SeqCst);
+        };
+        match rebalance {
+            Rebalance::Assign(partitions) => change(usize::saturating_add, partitions.count()),
+            Rebalance::Revoke(partitions) => change(usize::saturating_sub, partitions.count()),
+            Rebalance::Error(_) => {}
+        }
     }
 }
 
