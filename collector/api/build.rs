@@ -7,5 +7,8 @@ fn main() {
     }
     // Debug builds read it from disk when asked, so a new dashboard needs no new collector.
     let embeds = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    println!("cargo::rerun-if-changed={}", if embeds { dist } else { "build.rs" });
+    println!(
+        "cargo::rerun-if-changed={}",
+        if embeds { dist } else { "build.rs" }
+    );
 }
