@@ -11,7 +11,7 @@ use crate::units::{Size, Span};
 ///
 /// Takes OpenTelemetry spans (OTLP) and broker offsets, and shows the flow of events, consumer lag, traces over every
 /// hop and dead letters in the browser. Needs no arguments. Settings come from highwater.toml, then from the
-/// environment (HIGHWATER_<FLAG>), then from flags; the later wins.
+/// environment (`HIGHWATER_<FLAG>`), then from flags; the later wins.
 #[derive(Parser, Debug)]
 #[command(name = "highwater", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
