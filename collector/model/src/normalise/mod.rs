@@ -8,8 +8,8 @@
 //! What a span is *for* is decided by operation words first and by its kind only as a fallback, because kinds
 //! changed between generations (a receive was CONSUMER and is CLIENT). Where an SDK is known to say one thing and do
 //! another, the scope's name decides, and the module that does it says why:
-//! [`operation`] what it does, [`destination`] where, [`fields`] which message, [`cluster`] on which broker,
-//! [`failure`] whether it failed, [`correlation`] what business it belongs to.
+//! `operation` what it does, `destination` where, `fields` which message, `cluster` on which broker,
+//! `failure` whether it failed, `correlation` what business it belongs to.
 //!
 //! Everything is bounded: names to [`MAX_NAME`] bytes, correlation values to [`MAX_CORRELATIONS`], links to
 //! [`MAX_LINKS`].
