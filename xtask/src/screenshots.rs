@@ -1,17 +1,19 @@
 //! `cargo xtask screenshots`: every page of the running demo, dark and light.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use base64::Engine as _;
+use serde_json::{Value, json};
 
 use crate::demo::{Demo, Options, interrupted};
-use crate::step::{output, step, target};
+use crate::guard::Guarded;
+use crate::step::{step, target};
 use crate::{http, setup};
 
 /// Long enough for rates, a few retries and the first dead letters.
@@ -67,43 +69,119 @@ fn pages(address: SocketAddr) -> Result<usize> {
         pages.push(("trace", format!("/traces/{trace}")));
     }
     let mut taken = 0;
-    for (name, path) in &pages {
-        for (theme, scheme) in [("dark", "0"), ("light", "1")] {
-            let file = folder.join(format!("{name}-{theme}.png"));
-            picture(&format!("http://{address}{path}"), scheme, &file)?;
+    for (theme, scheme) in [("dark", 0), ("light", 1)] {
+        let browser = Browser::start(scheme)?;
+        for (name, path) in &pages {
+            browser.picture(
+                &format!("http://{address}{path}"),
+                &folder.join(format!("{name}-{theme}.png")),
+            )?;
             taken += 1;
         }
     }
     Ok(taken)
 }
 
-fn picture(url: &str, scheme: &str, file: &Path) -> Result<()> {
-    let profile = target("screenshots/profile");
-    let _ = fs::remove_dir_all(&profile);
-    let _ = fs::remove_file(file);
-    output(
-        Command::new("chromium")
-            .args([
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--hide-scrollbars",
-                "--force-prefers-reduced-motion",
-                "--window-size=1440,900",
-                // The page has this long to fetch and draw; the event stream never lets it become idle by itself.
-                "--timeout=4000",
-            ])
-            .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .arg(format!("--screenshot={}", file.display()))
-            .arg(url),
-    )?;
-    let _ = fs::remove_dir_all(&profile);
-    fs::metadata(file).with_context(|| format!("Chromium took no picture of {url}"))?;
-    Ok(())
+/// A headless window, spoken to over WebDriver. Chromium's own `--screenshot` cannot tell when a page that holds an
+/// event stream has been drawn.
+struct Browser {
+    address: SocketAddr,
+    session: String,
+    _driver: Guarded,
+}
+
+impl Browser {
+    /// Opens a window whose system theme is `scheme`: 0 dark, 1 light.
+    fn start(scheme: u8) -> Result<Browser> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let driver = Guarded::start(
+            Command::new("chromedriver").arg(format!("--port={port}")),
+            |command| {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+            },
+        )?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while http::get(address, "/status").is_err() {
+            if Instant::now() > deadline {
+                bail!("chromedriver did not answer within 20 s");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--force-prefers-reduced-motion",
+            "--window-size=1440,900",
+            &format!("--blink-settings=preferredColorScheme={scheme}"),
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": arguments } } } });
+        let opened = http::ask(address, "POST", "/session", &wanted.to_string())?;
+        let opened: Value = serde_json::from_str(&opened)?;
+        let session = opened["value"]["sessionId"]
+            .as_str()
+            .context("chromedriver opened no session")?
+            .to_owned();
+        Ok(Browser {
+            address,
+            session,
+            _driver: driver,
+        })
+    }
+
+    /// Takes a page once its text has not changed for a second.
+    fn picture(&self, url: &str, file: &Path) -> Result<()> {
+        self.tell("POST", "url", &json!({ "url": url }))?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let text = json!({ "script": "return document.body.innerText.replace(/[0-9]+/g, '')", "args": [] });
+        let (mut last, mut since) = (Value::Null, Instant::now());
+        while Instant::now() < deadline && since.elapsed() < Duration::from_secs(1) {
+            let now = self.tell("POST", "execute/sync", &text)?;
+            if now != last || now.as_str().is_none_or(|text| text.trim().is_empty()) {
+                (last, since) = (now, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        let picture = self.tell("GET", "screenshot", &Value::Null)?;
+        let picture = base64::engine::general_purpose::STANDARD
+            .decode(picture.as_str().context("chromedriver took no picture")?)?;
+        fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    fn tell(&self, method: &str, command: &str, body: &Value) -> Result<Value> {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let answer = http::ask(
+            self.address,
+            method,
+            &format!("/session/{}/{command}", self.session),
+            &body,
+        )?;
+        let mut answer: Value = serde_json::from_str(&answer)?;
+        Ok(answer["value"].take())
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Closes Chromium, which chromedriver started and would leave behind.
+        let _ = http::ask(
+            self.address,
+            "DELETE",
+            &format!("/session/{}", self.session),
+            "",
+        );
+    }
 }
