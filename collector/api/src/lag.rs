@@ -48,38 +48,32 @@ pub(crate) async fn consumers(
     range: Range,
     environment: String,
 ) -> Result<Consumers, ApiError> {
-    let now = state.now();
-    let state = state.clone();
-    tokio::task::spawn_blocking(move || {
-        let query = flow::TopologyQuery {
-            from: range.from,
-            to: range.to,
-            environment,
-            ..Default::default()
+    let query = flow::TopologyQuery {
+        from: range.from,
+        to: range.to,
+        environment,
+        ..Default::default()
+    };
+    let topology = state.map(query).await?;
+    let mut consumers = Consumers::new();
+    for edge in topology
+        .edges
+        .iter()
+        .filter(|edge| edge.kind == flow::EdgeKind::Consumes && edge.instrumented)
+    {
+        let (Some(group), Some(service)) = (topology.node(&edge.from), topology.node(&edge.to))
+        else {
+            continue;
         };
-        let topology = state.flow.read().topology(&query, now);
-        let mut consumers = Consumers::new();
-        for edge in topology
-            .edges
-            .iter()
-            .filter(|edge| edge.kind == flow::EdgeKind::Consumes && edge.instrumented)
-        {
-            let (Some(group), Some(service)) = (topology.node(&edge.from), topology.node(&edge.to))
-            else {
-                continue;
-            };
-            if let (Some(cluster), flow::NodeKind::Service) = (&group.cluster, service.kind) {
-                let key = (Arc::clone(cluster), Arc::clone(&group.name));
-                consumers
-                    .entry(key)
-                    .or_default()
-                    .push(service.name.to_string());
-            }
+        if let (Some(cluster), flow::NodeKind::Service) = (&group.cluster, service.kind) {
+            let key = (Arc::clone(cluster), Arc::clone(&group.name));
+            consumers
+                .entry(key)
+                .or_default()
+                .push(service.name.to_string());
         }
-        consumers
-    })
-    .await
-    .map_err(ApiError::internal("computing the map"))
+    }
+    Ok(consumers)
 }
 
 pub(crate) async fn groups(
@@ -136,7 +130,7 @@ fn summary(
         state: state(lag.state),
         state_since: Some(instant(lag.state_since)),
         reason: lag.reason.clone(),
-        level: level(lag.state, time_lag_ms, mark_ms),
+        level: level(state(lag.state), time_lag_ms, mark_ms),
         mark_ms,
         lag_messages: lag.lag_messages,
         lag_by_tools: lag.lag_by_tools,

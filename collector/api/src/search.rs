@@ -122,19 +122,13 @@ async fn named(
             exact: exact(group),
         }));
     }
-    let now = state.now();
-    let shared = state.clone();
-    let topology = tokio::task::spawn_blocking(move || {
-        let query = flow::TopologyQuery {
-            from,
-            to,
-            environment,
-            ..Default::default()
-        };
-        shared.flow.read().topology(&query, now)
-    })
-    .await
-    .map_err(ApiError::internal("computing the map"))?;
+    let query = flow::TopologyQuery {
+        from,
+        to,
+        environment,
+        ..Default::default()
+    };
+    let topology = state.map(query).await?;
     let nodes = |wanted: fn(flow::NodeKind) -> bool| {
         topology.nodes.iter().filter(move |node| wanted(node.kind))
     };

@@ -107,25 +107,18 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
 
 /// Nodes and edges of the last hour's map.
 async fn map_size(state: &ApiState, now: UnixNanos) -> Result<(u64, u64, bool), ApiError> {
-    let environment = state.environment(None);
-    let state = state.clone();
-    tokio::task::spawn_blocking(move || {
-        let from = now - Duration::from_secs(3_600);
-        let query = flow::TopologyQuery {
-            from,
-            to: now,
-            environment,
-            ..Default::default()
-        };
-        let topology = state.flow.read().topology(&query, now);
-        (
-            topology.nodes.len() as u64,
-            topology.edges.len() as u64,
-            topology.truncated,
-        )
-    })
-    .await
-    .map_err(ApiError::internal("computing the map"))
+    let query = flow::TopologyQuery {
+        from: now - Duration::from_secs(3_600),
+        to: now,
+        environment: state.environment(None),
+        ..Default::default()
+    };
+    let topology = state.map(query).await?;
+    Ok((
+        topology.nodes.len() as u64,
+        topology.edges.len() as u64,
+        topology.truncated,
+    ))
 }
 
 pub(crate) async fn brokers(

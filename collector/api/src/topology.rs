@@ -18,7 +18,7 @@ use crate::find::spans;
 use crate::problem::ApiError;
 use crate::range::RangeParams;
 use crate::respond::json;
-use crate::views::{level_of_group, percentiles, window};
+use crate::views::{level, percentiles, window};
 
 /// Bars of the side panel's histogram.
 const HISTOGRAM_BARS: usize = 12;
@@ -38,7 +38,7 @@ pub(crate) struct TopologyParams {
     id: Option<String>,
 }
 
-/// Runs a topology query off the async threads: it is linear in the buckets of the range.
+/// The map that the parameters ask for.
 async fn query(state: &ApiState, params: &TopologyParams) -> Result<flow::Topology, ApiError> {
     let now = state.now();
     let range = params.range.resolve(now)?;
@@ -62,10 +62,18 @@ async fn query(state: &ApiState, params: &TopologyParams) -> Result<flow::Topolo
         focus: params.focus.clone().filter(|focus| !focus.is_empty()),
         hops,
     };
-    let state = state.clone();
-    tokio::task::spawn_blocking(move || state.flow.read().topology(&query, now))
-        .await
-        .map_err(ApiError::internal("computing the map"))
+    state.map(query).await
+}
+
+impl ApiState {
+    /// Computes a map off the async threads: it is linear in the buckets of the range.
+    pub(crate) async fn map(&self, query: flow::TopologyQuery) -> Result<flow::Topology, ApiError> {
+        let now = self.now();
+        let state = self.clone();
+        tokio::task::spawn_blocking(move || state.flow.read().topology(&query, now))
+            .await
+            .map_err(ApiError::internal("computing the map"))
+    }
 }
 
 pub(crate) fn list(text: Option<&str>) -> Vec<String> {
@@ -255,7 +263,7 @@ fn node_to_wire(state: &ApiState, node: &flow::Node) -> wire::Node {
         .then(|| state.dead_letters.topic(cluster?, &node.name))
         .flatten();
     let level = match (&lag, &dead_letters) {
-        (Some(lag), _) => level_of_group(lag),
+        (Some(lag), _) => level(lag.state, lag.time_lag_ms, lag.mark_ms),
         (None, Some(dead)) => crate::dead_letters::level(dead),
         (None, None) if node.kind == flow::NodeKind::Group => Level::Unknown,
         (None, None) => Level::Ok,

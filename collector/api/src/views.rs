@@ -5,7 +5,7 @@ use std::time::Duration;
 use highwater_flow as flow;
 use highwater_lag as lag;
 use highwater_shared::lag as wire;
-use highwater_shared::topology::{NodeLag, Percentiles};
+use highwater_shared::topology::Percentiles;
 use highwater_shared::{Level, Window};
 
 use crate::topology::instant;
@@ -57,21 +57,21 @@ pub(crate) fn bound(bound: lag::Bound) -> wire::Bound {
 }
 
 /// The colour of a group: its level against its mark; data loss is always critical, whatever the level.
-pub(crate) fn level(state: lag::State, time_lag_ms: Option<u64>, mark_ms: u64) -> Level {
+pub(crate) fn level(state: wire::State, time_lag_ms: Option<u64>, mark_ms: u64) -> Level {
     let behind = match time_lag_ms {
         Some(time) if time > mark_ms => Level::Critical,
         Some(time) if time as f64 > mark_ms as f64 * WARNING_SHARE => Level::Warning,
         _ => Level::Ok,
     };
     match state {
-        lag::State::DataLoss => Level::Critical,
-        lag::State::Unknown => Level::Unknown,
-        lag::State::Stopped | lag::State::Stalled if behind == Level::Critical => Level::Critical,
-        lag::State::Stopped
-        | lag::State::Stalled
-        | lag::State::BeyondEnd
-        | lag::State::FallingBehind
-        | lag::State::Rewound
+        wire::State::DataLoss => Level::Critical,
+        wire::State::Unknown => Level::Unknown,
+        wire::State::Stopped | wire::State::Stalled if behind == Level::Critical => Level::Critical,
+        wire::State::Stopped
+        | wire::State::Stalled
+        | wire::State::BeyondEnd
+        | wire::State::FallingBehind
+        | wire::State::Rewound
             if behind == Level::Ok =>
         {
             Level::Warning
@@ -80,24 +80,9 @@ pub(crate) fn level(state: lag::State, time_lag_ms: Option<u64>, mark_ms: u64) -
     }
 }
 
-pub(crate) fn level_of_group(lag: &NodeLag) -> Level {
-    let state = match lag.state {
-        wire::State::DataLoss => lag::State::DataLoss,
-        wire::State::Stopped => lag::State::Stopped,
-        wire::State::Stalled => lag::State::Stalled,
-        wire::State::BeyondEnd => lag::State::BeyondEnd,
-        wire::State::FallingBehind => lag::State::FallingBehind,
-        wire::State::Rewound => lag::State::Rewound,
-        wire::State::Unknown => lag::State::Unknown,
-        wire::State::NoCommit => lag::State::NoCommit,
-        wire::State::Ok => lag::State::Ok,
-    };
-    level(state, lag.time_lag_ms, lag.mark_ms)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{lag::State, level};
+    use super::{level, wire::State};
     use highwater_shared::Level;
 
     #[test]
