@@ -198,6 +198,10 @@ struct Running {
     started_ms: f64,
     timer: Option<TimeoutHandle>,
     run: u64,
+    /// Counts the run that is under way.
+    under_way: bool,
+    /// The same thing was asked for again meanwhile.
+    again: bool,
 }
 
 /// Fetches `url` now, when it changes, and when one of `topics` changes (at most once a second, not while paused).
@@ -223,6 +227,18 @@ where
     let running = StoredValue::new_local(Running::default());
 
     let run = move || start(fetched, running, live, url.get_untracked());
+    // An answer that takes longer than changes are apart must still arrive: what is under way is never given up for
+    // the same question, which is asked again once it is answered.
+    let run_again = move || {
+        let url = url.get_untracked();
+        let waits = running.try_update_value(|r| {
+            r.again = r.under_way && r.url == url;
+            r.again
+        });
+        if waits == Some(false) {
+            start(fetched, running, live, url);
+        }
+    };
 
     // Another address: at once.
     Effect::new(move || {
@@ -233,9 +249,17 @@ where
     Effect::new(move |first: Option<u64>| {
         let again = fetched.again.get();
         if first.is_some_and(|before| before != again) {
-            run();
+            run_again();
         }
         again
+    });
+    // Asked for while the same was under way.
+    Effect::new(move || {
+        let under_way = fetched.pending.get();
+        let asked = running.try_update_value(|r| !under_way && std::mem::take(&mut r.again));
+        if asked == Some(true) {
+            soon(running, run_again);
+        }
     });
     // Announced: soon, and held back while paused.
     Effect::new(move |before: Option<u64>| {
@@ -244,7 +268,7 @@ where
             if live.paused.get_untracked() {
                 live.waiting.update(|n| *n += 1);
             } else {
-                soon(running, run);
+                soon(running, run_again);
             }
         }
         version
@@ -255,7 +279,7 @@ where
         let due = running
             .with_value(|r| r.url.is_some() && browser_ms() - r.started_ms >= AT_LEAST_EVERY_MS);
         if due && !topics.is_empty() && !live.paused.get_untracked() {
-            run();
+            run_again();
         }
     });
     on_cleanup(move || {
@@ -290,7 +314,7 @@ fn soon(running: StoredValue<Running, LocalStorage>, run: impl Fn() + 'static) {
     running.update_value(|r| r.timer = timer.ok());
 }
 
-/// Starts a fetch and aborts the one before.
+/// Starts a fetch and aborts the one before, which asked for something else.
 fn start<T>(
     fetched: Fetched<T>,
     running: StoredValue<Running, LocalStorage>,
@@ -310,6 +334,8 @@ fn start<T>(
         r.url.clone_from(&url);
         r.started_ms = browser_ms();
         r.run += 1;
+        r.under_way = url.is_some();
+        r.again = false;
         if let Some(before) = r.abort.take() {
             before.abort();
         }
@@ -329,7 +355,12 @@ fn start<T>(
     spawn_local(async move {
         let answer = get::<T>(&url, abort.as_ref()).await;
         // The owner may have gone, or a newer fetch may have started.
-        if running.try_with_value(|r| r.run) != Some(run) {
+        let newest = running.try_update_value(|r| {
+            let newest = r.run == run;
+            r.under_way &= !newest;
+            newest
+        });
+        if newest != Some(true) {
             return;
         }
         fetched.pending.set(false);
