@@ -85,16 +85,39 @@ fn branches(journey: &Wire) -> Vec<Branch> {
             .or_else(|| names.get(lane.as_str()).map(|n| (*n).to_owned()))
     };
     let mut found: BTreeMap<String, Branch> = BTreeMap::new();
+    // Attempts are of one message: a consumer of two topics that handled one message of each tried each once. What a
+    // consumer failed and sent to a retry topic is the same message there.
+    let mut tries = HashMap::new();
+    let mut failed = HashMap::new();
+    let mut sent_on = HashMap::new();
     for step in &journey.steps {
         let Some(name) = consumer(step) else { continue };
-        let tried = usize::from(matches!(step.kind.as_str(), "handled" | "failed"));
+        let read = (&step.from, step.partition, step.offset);
+        let mut tried = 0;
+        match step.kind.as_str() {
+            kind @ ("handled" | "failed") => {
+                let message = *sent_on.get(&(name.clone(), &step.from)).unwrap_or(&read);
+                let count = tries.entry((name.clone(), message)).or_insert(0_usize);
+                *count += 1;
+                tried = *count;
+                if kind == "failed" {
+                    failed.insert(name.clone(), message);
+                }
+            }
+            "retried" => {
+                if let Some(&message) = failed.get(&name) {
+                    sent_on.insert((name.clone(), &step.to), message);
+                }
+            }
+            _ => {}
+        }
         let branch = found.entry(name.clone()).or_insert(Branch {
             name,
             kind: String::new(),
             attempts: 0,
             at: step.at,
         });
-        branch.attempts += tried;
+        branch.attempts = branch.attempts.max(tried);
         branch.kind.clone_from(&step.kind);
         branch.at = step.at;
     }
@@ -363,6 +386,7 @@ mod tests {
             steps: vec![
                 step("produced", "shop", "orders", None, 1),
                 step("handled", "orders", "stock", None, 2),
+                step("handled", "payments", "stock", None, 2),
                 step("failed", "orders", "billing", Some("billing"), 3),
                 step("retried", "billing", "retry", Some("billing"), 4),
                 step("handled", "retry", "billing", Some("billing"), 6),

@@ -98,7 +98,8 @@ pub(super) fn more(s: &GroupSummary, now: Instant) -> String {
             age_text(now.0.saturating_sub(at.0))
         ));
     }
-    if s.lag_messages.is_some() && !s.reason.is_empty() {
+    let headline: String = pieces(s).into_iter().map(|(text, _)| text).collect();
+    if !s.reason.is_empty() && !same_words(&headline, &s.reason) {
         said.push(s.reason.clone());
     }
     if let (Some(lag), Some(input), Some(output)) = (s.lag_messages, s.in_per_s, s.out_per_s)
@@ -120,6 +121,12 @@ pub(super) fn more(s: &GroupSummary, now: Instant) -> String {
         });
     }
     said.join(" ")
+}
+
+/// Whether two sentences say the same: the pages' numbers keep their units by a space that does not break.
+fn same_words(a: &str, b: &str) -> bool {
+    let words = |text: &str| text.replace('\u{a0}', " ");
+    words(a) == words(b)
 }
 
 /// Says what the chart shows: the highest and the last time lag against the mark.
