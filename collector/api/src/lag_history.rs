@@ -123,48 +123,26 @@ async fn process(
     steps: usize,
 ) -> Result<Vec<wire::ProcessPoint>, ApiError> {
     let environment = state.environment_of(cluster);
-    let id = highwater_model::names::group_id(cluster, group);
-    let cluster = cluster.to_owned();
-    let now = state.now();
+    let (cluster, group) = (cluster.to_owned(), group.to_owned());
     let state = state.clone();
-    tokio::task::spawn_blocking(move || {
+    let from = UnixNanos(first * step);
+    let work = tokio::task::spawn_blocking(move || {
         let flow = state.flow.read();
-        (0..steps as u64)
-            .map(|index| {
-                let from = UnixNanos((first + index) * step);
-                let to = UnixNanos((first + index + 1) * step);
-                let query = flow::TopologyQuery {
-                    from,
-                    to,
-                    environment: environment.clone(),
-                    clusters: vec![cluster.clone()],
-                    ..Default::default()
-                };
-                let topology = flow.topology(&query, now);
-                let mut sketch = flow::Sketch::default();
-                let (mut messages, mut errors) = (0, 0);
-                for edge in topology
-                    .edges
-                    .iter()
-                    .filter(|e| e.kind == flow::EdgeKind::Delivers && *e.to == *id)
-                {
-                    sketch.merge(&edge.latency.process);
-                    messages += edge.messages.unwrap_or(0);
-                    errors += edge.errors;
-                }
-                let percentiles = sketch.percentiles();
-                wire::ProcessPoint {
-                    at: instant(from),
-                    p95_ns: percentiles.map(|p| p.p95_ns),
-                    p99_ns: percentiles.map(|p| p.p99_ns),
-                    messages,
-                    errors,
-                }
-            })
-            .collect()
+        flow.group_work(&environment, &cluster, &group, from, step, steps)
     })
     .await
-    .map_err(ApiError::internal("computing process times"))
+    .map_err(ApiError::internal("computing process times"))?;
+    let point = |(index, work): (u64, flow::GroupWork)| {
+        let percentiles = work.process.percentiles();
+        wire::ProcessPoint {
+            at: instant(UnixNanos((first + index) * step)),
+            p95_ns: percentiles.map(|p| p.p95_ns),
+            p99_ns: percentiles.map(|p| p.p99_ns),
+            messages: work.attempts,
+            errors: work.errors,
+        }
+    };
+    Ok((0..).zip(work).map(point).collect())
 }
 
 /// The slowest handlings of the range, each with its longest child.

@@ -17,6 +17,7 @@ mod journeys;
 mod lag;
 mod lag_history;
 mod layouts;
+mod maps;
 mod marks;
 mod metrics;
 mod openapi;
@@ -84,6 +85,7 @@ pub struct About {
 pub struct ApiState {
     rooms: Arc<Rooms>,
     layouts: Arc<layouts::Layouts>,
+    maps: Arc<maps::Maps>,
 }
 
 /// See [`ApiState`].
@@ -133,6 +135,7 @@ impl ApiState {
         Self {
             rooms: Arc::new(rooms),
             layouts: Arc::default(),
+            maps: Arc::default(),
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct TopologyParams {
 }
 
 /// The map that the parameters ask for.
-async fn query(state: &ApiState, params: &TopologyParams) -> Result<flow::Topology, ApiError> {
+async fn query(state: &ApiState, params: &TopologyParams) -> Result<Arc<flow::Topology>, ApiError> {
     let now = state.now();
     let range = params.range.resolve(now)?;
     let hops = match params.hops.as_deref() {
@@ -65,17 +65,6 @@ async fn query(state: &ApiState, params: &TopologyParams) -> Result<flow::Topolo
     state.map(query).await
 }
 
-impl ApiState {
-    /// Computes a map off the async threads: it is linear in the buckets of the range.
-    pub(crate) async fn map(&self, query: flow::TopologyQuery) -> Result<flow::Topology, ApiError> {
-        let now = self.now();
-        let state = self.clone();
-        tokio::task::spawn_blocking(move || state.flow.read().topology(&query, now))
-            .await
-            .map_err(ApiError::internal("computing the map"))
-    }
-}
-
 pub(crate) fn list(text: Option<&str>) -> Vec<String> {
     text.unwrap_or("")
         .split(',')
@@ -90,7 +79,7 @@ pub(crate) async fn topology(
     Query(params): Query<TopologyParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let topology = to_wire(&state, &query(&state, &params).await?);
+    let topology = to_wire(&state, &*query(&state, &params).await?);
     let text = match params.format.as_deref() {
         None | Some("" | "json") => return json(&headers, &topology),
         Some("dot") => (dot(&topology), "text/vnd.graphviz; charset=utf-8"),

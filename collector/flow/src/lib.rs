@@ -29,8 +29,10 @@ mod snapshot;
 mod table;
 pub mod topology;
 pub mod trace;
+mod work;
 
 pub use checkpoint::{Checkpoint, RestoreError, Row};
 pub use flow::{ClusterConfig, Config, Flow, Stats};
 pub use sketch::{Percentiles, Sketch};
 pub use topology::{Edge, EdgeKind, Node, NodeKind, RateSource, Topology, TopologyQuery, Window};
+pub use work::GroupWork;

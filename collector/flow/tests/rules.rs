@@ -515,3 +515,26 @@ fn a_checkpoint_holds_only_what_changed() {
     assert_eq!(again.last_block, 1);
     assert!(Flow::restore(config(), [], &[9, 9], 1).is_err());
 }
+
+#[test]
+fn a_groups_work_over_time_adds_up_to_its_edge() {
+    let mut make = Maker::default();
+    let trace = make.trace();
+    let sent = ids(make.send(trace, None, "a", "t"));
+    make.process(trace, Some(sent.1), "b", "t", Some("g"));
+    fail(make.process(trace, Some(sent.1), "b", "t", Some("g")));
+    make.process(trace, Some(sent.1), "b", "t", Some("other"));
+    let mut flow = Flow::new(config());
+    flow.apply(&make.spans, 1, NOW);
+    let map = flow.topology(&query(), NOW);
+    let delivers = edge(&map, DELIVERS);
+    let step = 30_000 * MS;
+    let from = UnixNanos(query().from.0 / step * step);
+    let steps = usize::try_from((NOW.0 - from.0) / step + 1).unwrap();
+    let work = flow.group_work("prod", "unknown", "g", from, step, steps);
+    assert_eq!(work.len(), steps);
+    let attempts: u64 = work.iter().map(|step| step.attempts).sum();
+    let errors: u64 = work.iter().map(|step| step.errors).sum();
+    assert_eq!((Some(attempts), errors), (delivers.messages, 1));
+    assert!(work.iter().any(|step| !step.process.is_empty()));
+}

@@ -1,0 +1,96 @@
+//! Maps just computed: a page asks for map, layout, groups and status at once, and many pages ask for the same.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use highwater_flow::{Topology, TopologyQuery};
+use highwater_model::UnixNanos;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::ApiState;
+use crate::events::topic;
+use crate::problem::ApiError;
+
+/// Enough for a few open pages with filters of their own.
+const KEPT: usize = 16;
+/// Ranges of one second are one range: buckets are ten times wider.
+const SECOND: u64 = 1_000_000_000;
+
+/// What a map is of: the query, by the second, and what had been announced by then. A page that was told of a change
+/// is never given the map before it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Key {
+    query: TopologyQuery,
+    version: u64,
+}
+
+type Map = Arc<OnceCell<Arc<Topology>>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Maps(Mutex<VecDeque<(Key, Map)>>);
+
+impl Maps {
+    fn place(&self, key: Key) -> Map {
+        let mut kept = self.0.lock();
+        if let Some((_, map)) = kept.iter().find(|(known, _)| *known == key) {
+            return Arc::clone(map);
+        }
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        let map = Map::default();
+        kept.push_back((key, Arc::clone(&map)));
+        map
+    }
+}
+
+impl ApiState {
+    /// Computes a map off the async threads, since that is linear in the buckets of the range; whoever asks for the
+    /// same at the same time waits for the same computation.
+    pub(crate) async fn map(&self, query: TopologyQuery) -> Result<Arc<Topology>, ApiError> {
+        let floor = |at: UnixNanos| UnixNanos(at.0 - at.0 % SECOND);
+        let key = Key {
+            query: TopologyQuery {
+                from: floor(query.from),
+                to: floor(query.to),
+                ..query.clone()
+            },
+            version: self.events.version(topic::TOPOLOGY),
+        };
+        let map = self.maps.place(key);
+        let computed = map.get_or_try_init(|| async {
+            let now = self.now();
+            let state = self.clone();
+            tokio::task::spawn_blocking(move || Arc::new(state.flow.read().topology(&query, now)))
+                .await
+        });
+        computed
+            .await
+            .map(Arc::clone)
+            .map_err(ApiError::internal("computing the map"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn one_question_has_one_answer_until_something_changed() {
+        let maps = Maps::default();
+        let key = |version| Key {
+            query: TopologyQuery::default(),
+            version,
+        };
+        let first = maps.place(key(1));
+        assert!(Arc::ptr_eq(&first, &maps.place(key(1))));
+        assert!(!Arc::ptr_eq(&first, &maps.place(key(2))));
+        for version in 3..100 {
+            maps.place(key(version));
+        }
+        assert_eq!(maps.0.lock().len(), KEPT);
+    }
+}

@@ -1,0 +1,67 @@
+//! What one group's consumers did over time.
+
+use highwater_model::UnixNanos;
+
+use crate::flow::Flow;
+use crate::key::Key;
+use crate::resolve::{Group, Resolver};
+use crate::sketch::Sketch;
+
+/// What a group's consumers did in one step.
+#[derive(Clone, Default, Debug)]
+pub struct GroupWork {
+    /// Handlings, failed ones too.
+    pub attempts: u64,
+    /// Failed handlings.
+    pub errors: u64,
+    /// How long a handling took, in nanoseconds.
+    pub process: Sketch,
+}
+
+impl Flow {
+    /// The work of a group in `steps` steps of `step_ns` nanoseconds from `from`. A bucket belongs to the step that it
+    /// starts in, so that counts add up to those of the whole range.
+    ///
+    /// Cost: linear in the series of the environment and in the group's buckets within the range.
+    #[must_use]
+    pub fn group_work(
+        &self,
+        environment: &str,
+        cluster: &str,
+        group: &str,
+        from: UnixNanos,
+        step_ns: u64,
+        steps: usize,
+    ) -> Vec<GroupWork> {
+        let mut work = vec![GroupWork::default(); steps];
+        let step_ns = step_ns.max(1);
+        let resolver = Resolver::new(&self.facts, environment, self.series.keys());
+        let to = from.0.saturating_add(step_ns.saturating_mul(steps as u64));
+        for (key, (_, series)) in &self.series {
+            let Key::Consume { reader, .. } = &**key else {
+                continue;
+            };
+            if **key.environment() != *environment {
+                continue;
+            }
+            let of = resolver.cluster(&reader.topic);
+            let same = *of == *cluster
+                && match resolver.group(&of, reader) {
+                    Group::Named(name) | Group::Inferred(name) => *name == *group,
+                    Group::Unknown => false,
+                };
+            if !same {
+                continue;
+            }
+            for (bucket, _, cell) in series.range(from.0, to) {
+                let index = bucket.saturating_sub(from.0) / step_ns;
+                if let Some(step) = work.get_mut(index as usize) {
+                    step.attempts += cell.messages;
+                    step.errors += cell.errors;
+                    step.process.merge(&cell.process);
+                }
+            }
+        }
+        work
+    }
+}
