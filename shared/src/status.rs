@@ -148,7 +148,7 @@ wire! {
         pub cluster_id: Option<String>,
         /// `connecting`, `ok`, `unreachable`.
         pub state: String,
-        /// Why, in a sentence, with what to do.
+        /// Why, or what could not be read of a cluster that is `ok`: a sentence with what to do.
         pub reason: Option<String>,
         /// In this state since.
         pub since: Instant,

@@ -27,7 +27,8 @@ impl Clusters {
         let mut entries = self.entries.write();
         match entries.get_mut(&status.name) {
             Some(entry) => {
-                let changed = entry.status.state != status.state;
+                let changed = entry.status.state != status.state
+                    || entry.status.incomplete != status.incomplete;
                 entry.status = status;
                 changed
             }

@@ -85,7 +85,7 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
             newest: stats.newest.map(instant),
             retention_ms: about.retention_ms,
             retention_bytes: about.retention_bytes,
-            free_bytes: None,
+            free_bytes: stats.free_bytes,
         },
         flow: wire::FlowStatus {
             nodes,
@@ -133,7 +133,12 @@ fn cluster(entry: &Entry) -> wire::Cluster {
     let status = &entry.status;
     let (word, reason) = match &status.state {
         ClusterState::Connecting => ("connecting", None),
-        ClusterState::Ok => ("ok", None),
+        ClusterState::Ok => (
+            "ok",
+            status.incomplete.as_ref().map(|why| {
+                format!("Not all groups could be listed, those known before are shown: {why}.")
+            }),
+        ),
         ClusterState::Unreachable { reason } => ("unreachable", Some(reason.to_string())),
     };
     let sample = entry.sample.as_deref();

@@ -133,4 +133,6 @@ pub struct ClusterStatus {
     pub last_read: Option<UnixNanos>,
     /// How long the last successful poll took, in nanoseconds.
     pub last_poll_ns: Option<u64>,
+    /// What the last successful poll could not read, and why.
+    pub incomplete: Option<Arc<str>>,
 }

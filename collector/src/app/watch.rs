@@ -253,6 +253,7 @@ fn connecting(config: &KafkaConfig) -> ClusterStatus {
         since: now(),
         last_read: None,
         last_poll_ns: None,
+        incomplete: None,
     }
 }
 

@@ -234,7 +234,6 @@ fn clusters(brokers: &Brokers) -> AnyView {
     let notes = brokers
         .clusters
         .iter()
-        .filter(|c| c.state != "ok")
         .filter_map(|c| {
             let reason = c.reason.clone()?;
             Some(view! {

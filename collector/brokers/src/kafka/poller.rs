@@ -112,6 +112,7 @@ impl Poller {
             since: wall_clock(),
             last_read: None,
             last_poll_ns: None,
+            incomplete: None,
         };
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -202,7 +203,7 @@ fn run(
         let wait = match probe.poll(wall_clock()) {
             Ok(sample) => {
                 back_off = FIRST_BACK_OFF;
-                let status = read(shared, &sample, begun.elapsed());
+                let status = read(shared, &sample, probe.listing_error(), begun.elapsed());
                 let questions = listener(PollerEvent::Sample {
                     sample: Box::new(sample),
                     status,
@@ -262,7 +263,12 @@ fn answer(
     }
 }
 
-fn read(shared: &Shared, sample: &Sample, took: Duration) -> ClusterStatus {
+fn read(
+    shared: &Shared,
+    sample: &Sample,
+    incomplete: Option<&str>,
+    took: Duration,
+) -> ClusterStatus {
     let mut status = shared.status.lock();
     if status.state != ClusterState::Ok {
         tracing::info!(
@@ -273,6 +279,7 @@ fn read(shared: &Shared, sample: &Sample, took: Duration) -> ClusterStatus {
         status.since = sample.finished;
     }
     status.cluster_id.clone_from(&sample.cluster_id);
+    status.incomplete = incomplete.map(Arc::from);
     status.last_read = Some(sample.finished);
     status.last_poll_ns = Some(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     status.clone()

@@ -73,6 +73,8 @@ pub struct Stats {
     pub newest: Option<UnixNanos>,
     /// Spans whose index is in memory still.
     pub unsealed_spans: u64,
+    /// Bytes that this process may still write to the file system of the data directory; `None` when it does not say.
+    pub free_bytes: Option<u64>,
 }
 
 impl Store {
@@ -168,6 +170,9 @@ impl Store {
             let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
             stats.bytes = sizes.map(|metadata| metadata.len()).sum();
         }
+        stats.free_bytes = rustix::fs::statvfs(&self.inner.dir)
+            .ok()
+            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         stats
     }
 
