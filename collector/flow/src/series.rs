@@ -225,6 +225,12 @@ impl Series {
         })
     }
 
+    /// Start of the earliest bucket.
+    pub(crate) fn first(&self) -> Option<u64> {
+        let firsts = self.tiers.iter().filter_map(|tier| tier.first_key_value());
+        firsts.map(|(&bucket, _)| bucket).min()
+    }
+
     /// What changed since the last call; `None` for a bucket that is gone.
     pub(crate) fn take_dirty(&mut self) -> Vec<(Tier, u64, Option<&Cell>)> {
         let dirty = std::mem::take(&mut self.dirty);

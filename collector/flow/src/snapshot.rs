@@ -159,6 +159,15 @@ fn base_topic(topic: &str) -> Option<&str> {
 }
 
 impl Flow {
+    /// Start of the earliest bucket that an environment has.
+    fn first_bucket(&self, environment: &str) -> Option<u64> {
+        self.series
+            .iter()
+            .filter(|(key, _)| **key.environment() == *environment)
+            .filter_map(|(_, (_, series))| series.first())
+            .min()
+    }
+
     /// The range that a query is answered for: snapped outward to the edges of the buckets kept for that time.
     #[must_use]
     pub fn window(&self, from: UnixNanos, to: UnixNanos) -> Window {
@@ -182,7 +191,12 @@ impl Flow {
     /// Cost: linear in the buckets within the range.
     #[must_use]
     pub fn topology(&self, query: &TopologyQuery, now: UnixNanos) -> Topology {
-        let window = self.window(query.from, query.to);
+        let mut window = self.window(query.from, query.to);
+        // A rate is taken over time that was watched: the first minute of a collector is not five.
+        let first = self.first_bucket(&query.environment);
+        window.rate_from.0 = first.map_or(window.rate_from.0, |first| {
+            window.rate_from.0.max(first).min(window.to.0)
+        });
         let mut builder = Builder {
             flow: self,
             resolver: Resolver::new(&self.facts, &query.environment, self.series.keys()),

@@ -538,3 +538,25 @@ fn a_groups_work_over_time_adds_up_to_its_edge() {
     assert_eq!((Some(attempts), errors), (delivers.messages, 1));
     assert!(work.iter().any(|step| !step.process.is_empty()));
 }
+
+#[test]
+fn a_rate_is_taken_over_the_time_that_was_watched() {
+    let mut make = Maker::default();
+    for _ in 0..30 {
+        let trace = make.trace();
+        make.send(trace, None, "a", "t");
+    }
+    let first = make.spans.iter().map(|span| span.start).min().unwrap();
+    let mut flow = Flow::new(config());
+    flow.apply(&make.spans, 1, NOW);
+    let map = flow.topology(&query(), NOW);
+    // Buckets are 10 s wide.
+    assert!(map.window.rate_from <= first);
+    assert!(first.since(map.window.rate_from) < 10_000 * MS);
+    let seconds = NOW.since(map.window.rate_from) as f64 / 1e9;
+    let rate = edge(&map, PRODUCES).rate.unwrap();
+    assert!(
+        (rate - 30.0 / seconds.max(1.0)).abs() < 1e-6,
+        "{rate} over {seconds} s"
+    );
+}
