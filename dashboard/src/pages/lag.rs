@@ -66,14 +66,17 @@ fn above_mark(groups: &[GroupSummary]) -> u64 {
         .count() as u64
 }
 
-/// Writes when a group has caught up: `now`, a time, `never`; `None` when that cannot be told.
+/// Writes when a group has caught up: `now`, a time, `never`; `None` when that cannot be told. A group that is OK and
+/// reads as fast as is written always has a little on its way.
 pub(super) fn drains(
+    state: State,
     lag_messages: Option<u64>,
     drain_ms: Option<u64>,
     out_per_s: Option<f64>,
 ) -> Option<String> {
     match (lag_messages, drain_ms) {
         (Some(0), _) | (_, Some(0)) => Some("now".to_owned()),
+        (Some(_), _) if state == State::Ok && out_per_s > Some(0.0) => Some("keeps up".to_owned()),
         (_, Some(ms)) => Some(duration_ms(ms)),
         (Some(_), None) if out_per_s.is_some() => Some("never".to_owned()),
         _ => None,
@@ -285,7 +288,7 @@ fn columns(query: Query) -> Vec<Column<Row>> {
             .csv("out_per_s", |row| raw(row.group.out_per_s)),
         Column::new("drain", "Drains in", |row: &Row| {
             let g = &row.group;
-            known(drains(g.lag_messages, g.drain_ms, g.out_per_s), &g.reason)
+            known(drains(g.state, g.lag_messages, g.drain_ms, g.out_per_s), &g.reason)
         })
         .right()
         .tip("Time to reach zero at the present rates")
@@ -372,6 +375,7 @@ mod tests {
 
     #[test]
     fn a_group_that_cannot_catch_up_never_drains_and_unknown_is_not_never() {
+        let drains = |lag, ms, out| drains(State::FallingBehind, lag, ms, out);
         assert_eq!(drains(Some(0), None, Some(0.0)).as_deref(), Some("now"));
         assert_eq!(drains(Some(9), None, Some(0.0)).as_deref(), Some("never"));
         assert_eq!(
@@ -380,6 +384,8 @@ mod tests {
         );
         assert_eq!(drains(Some(9), None, None), None);
         assert_eq!(drains(None, None, Some(1.0)), None);
+        let fine = super::drains(State::Ok, Some(9), None, Some(20.0));
+        assert_eq!(fine.as_deref(), Some("keeps up"));
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn Figures(
             <Fig label="Drains in" source="at the present rates"
                 value=Box::new(move || (move || detail.with(|d| {
                     let s = &d.summary;
-                    known(drains(s.lag_messages, s.drain_ms, s.out_per_s), &s.reason)
+                    known(drains(s.state, s.lag_messages, s.drain_ms, s.out_per_s), &s.reason)
                 })).into_any())/>
             <Fig label="Retention left"
                 source=Signal::derive(move || detail.with(|d| match d.retention_ms {

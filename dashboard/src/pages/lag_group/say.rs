@@ -98,8 +98,10 @@ pub(super) fn more(s: &GroupSummary, now: Instant) -> String {
             age_text(now.0.saturating_sub(at.0))
         ));
     }
-    let headline: String = pieces(s).into_iter().map(|(text, _)| text).collect();
-    if !s.reason.is_empty() && !same_words(&headline, &s.reason) {
+    // Where the reason is no more than how far behind and which way, the headline has said it.
+    let said_above =
+        matches!(s.state, State::Ok | State::FallingBehind) || s.lag_messages.is_none();
+    if !s.reason.is_empty() && !said_above {
         said.push(s.reason.clone());
     }
     if let (Some(lag), Some(input), Some(output)) = (s.lag_messages, s.in_per_s, s.out_per_s)
@@ -121,12 +123,6 @@ pub(super) fn more(s: &GroupSummary, now: Instant) -> String {
         });
     }
     said.join(" ")
-}
-
-/// Whether two sentences say the same: the pages' numbers keep their units by a space that does not break.
-fn same_words(a: &str, b: &str) -> bool {
-    let words = |text: &str| text.replace('\u{a0}', " ");
-    words(a) == words(b)
 }
 
 /// Says what the chart shows: the highest and the last time lag against the mark.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use highwater_shared::topology::{Edge, Node, Percentiles, Topology};
+use highwater_shared::topology::{Edge, EdgeKind, Node, Percentiles, Topology};
 use leptos::prelude::*;
 
 use super::model::{edge_word, failed, kind_mark, kind_word, node_name};
@@ -64,10 +64,12 @@ fn wait_key(row: &Row, of: fn(&Percentiles) -> u64) -> SortKey {
 
 /// The latency a row tells: the time in the broker where there is one, else produce or process.
 fn main_latency(edge: &Edge) -> Option<Percentiles> {
-    edge.latency
-        .in_broker
-        .or(edge.latency.produce)
-        .or(edge.latency.process)
+    let latency = &edge.latency;
+    match edge.kind {
+        // A delivery's wait; what the topic's producers took, told beside it, is no latency of this group.
+        EdgeKind::Delivers => latency.in_broker,
+        _ => latency.in_broker.or(latency.produce).or(latency.process),
+    }
 }
 
 /// Writes nanoseconds as seconds, for CSV.

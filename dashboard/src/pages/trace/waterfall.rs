@@ -377,7 +377,8 @@ fn bars(view: View, index: usize, line: &Line) -> AnyView {
             {(!outside).then(|| view! { <span class=span_class style:left=share(x0) style:width=share((x1 - x0).max(0.0))></span> })}
             <span class=label_class style:left=left.unwrap_or_default() style:right=right.unwrap_or_default()>
                 {label}
-                {beside.map(|b| view! { <span class="t3">{format!(" after {b} in broker")}</span> })}
+                // On a bar the words have the bar's own ink: a quiet grey would not be read there.
+                {beside.map(|b| view! { <span class:t3=place != Place::Inside>{format!(" after {b} in broker")}</span> })}
             </span>
         }
         .into_any()
