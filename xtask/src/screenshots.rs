@@ -16,15 +16,16 @@ use crate::guard::Guarded;
 use crate::step::{step, target};
 use crate::{http, setup};
 
-/// Long enough for rates, a few retries and the first dead letters.
-const WARM_UP: Duration = Duration::from_secs(45);
+/// Long enough for rates, a few retries and the first dead letters, and for the consumer that becomes slow after a
+/// minute to fall behind its mark.
+const WARM_UP: Duration = Duration::from_secs(150);
 
-/// Runs a calm demo for a while and takes every page into `target/screenshots`.
+/// Runs the demo for a while and takes every page into `target/screenshots`.
 pub(crate) fn take() -> Result<()> {
     setup::browser()?;
     let mut demo = Demo::start(&Options {
         kafka: None,
-        calm: true,
+        calm: false,
         port: 0,
         duration: None,
         open: false,
