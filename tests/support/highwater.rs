@@ -19,6 +19,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub struct Highwater {
     process: Process,
     client: reqwest::Client,
+    binary: PathBuf,
     data_dir: PathBuf,
     args: Vec<String>,
     /// `http://127.0.0.1:PORT`: dashboard and API.
@@ -36,8 +37,18 @@ impl Highwater {
     ///
     /// When it does not print its addresses.
     pub async fn start(data_dir: &Path, args: &[&str]) -> Result<Self> {
+        let binary = binary("HIGHWATER_BIN", "highwater", "highwater")?;
+        Self::start_binary(&binary, data_dir, args).await
+    }
+
+    /// Starts a build of the binary as [`Self::start`] does.
+    ///
+    /// # Errors
+    ///
+    /// When it does not print its addresses.
+    pub async fn start_binary(binary: &Path, data_dir: &Path, args: &[&str]) -> Result<Self> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut process = spawn(data_dir, &args)?;
+        let mut process = spawn(binary, data_dir, &args)?;
         let dashboard = process.line_after("dashboard", START).await?;
         let otlp_grpc = process.line_after("otlp-grpc", START).await?;
         let otlp_http = process.line_after("otlp-http", START).await?;
@@ -46,6 +57,7 @@ impl Highwater {
         Ok(Self {
             process,
             client,
+            binary: binary.to_owned(),
             data_dir,
             args,
             dashboard,
@@ -92,7 +104,13 @@ impl Highwater {
             args.push(format!("{flag}={address}"));
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        Self::start(&self.data_dir, &args).await
+        Self::start_binary(&self.binary, &self.data_dir, &args).await
+    }
+
+    /// Returns its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Returns what `GET` of an API path answers, read from JSON.
@@ -148,8 +166,8 @@ impl Highwater {
     }
 }
 
-fn spawn(data_dir: &Path, args: &[String]) -> Result<Process> {
-    let mut command = Command::new(binary("HIGHWATER_BIN", "highwater", "highwater")?);
+fn spawn(binary: &Path, data_dir: &Path, args: &[String]) -> Result<Process> {
+    let mut command = Command::new(binary);
     command.arg("--data-dir").arg(data_dir);
     for flag in ["--listen", "--otlp-grpc", "--otlp-http"] {
         if !args.iter().any(|arg| arg.starts_with(flag)) {

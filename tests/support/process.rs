@@ -105,6 +105,12 @@ impl Process {
         }
     }
 
+    /// Returns its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns what it printed so far, both streams.
     #[must_use]
     pub fn output(&self) -> Vec<String> {

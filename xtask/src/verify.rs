@@ -10,6 +10,7 @@ use crate::setup;
 use crate::step::{cargo, root, run, step, target};
 
 const DASHBOARD: &str = "highwater-dashboard";
+const TESTS: &str = "highwater-tests";
 
 /// Formatting, lints and documentation, with warnings denied.
 pub(crate) fn check() -> Result<()> {
@@ -133,5 +134,19 @@ pub(crate) fn bench(name: Option<&str>, arguments: &[String]) -> Result<()> {
         bail!("there is no bench {wanted:?}; cargo xtask bench lists them");
     };
     let mut command = cargo(["bench", "--package", package, "--bench", bench, "--"]);
+    if package == TESTS {
+        // A bench of the whole runs the binary as it is released.
+        dashboard::build_if_stale()?;
+        step("build the collector, optimised", || {
+            run(&mut cargo([
+                "build",
+                "--quiet",
+                "--release",
+                "--package",
+                "highwater",
+            ]))
+        })?;
+        command.env("HIGHWATER_BIN", target("release").join("highwater"));
+    }
     run(command.args(arguments))
 }

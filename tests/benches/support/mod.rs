@@ -1,0 +1,5 @@
+//! What the benches of the whole binary share.
+
+pub(crate) mod requests;
+pub(crate) mod sender;
+pub(crate) mod usage;
