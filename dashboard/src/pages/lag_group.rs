@@ -195,7 +195,7 @@ fn Body(
     view! {
         <div class="grid-lg">
             <div class="col big">
-                {loaded("lag history", history, || view! { <section class="card"><header><h2>"Lag"</h2></header><div class="chartskel"></div></section> }, move |history| view! {
+                {loaded("lag history", history, || view! { <section class="card" aria-busy="true" aria-label="Loading the lag"><header><h2>"Lag"</h2></header><div class="chartskel"></div></section> }, move |history| view! {
                     <LagCharts detail=detail history=history/>
                     <Why query=query detail=detail history=history/>
                 })}
