@@ -426,6 +426,33 @@ fn problem(case: Case, status: u16, answer: &Answer, document: &mut Document) {
     reviewed(case, &Body::of(answer));
 }
 
+#[tokio::test]
+async fn the_document_refutes_what_it_does_not_say() {
+    let world = World::full().await;
+    let mut document = document(&world).await;
+    let right: Value = serde_json::from_str(&world.get("/api/v1/topology").await.body).unwrap();
+    assert_eq!(document.refute("Topology", &right), None);
+    let lies: [(&str, fn(&mut Value)); 4] = [
+        ("a member is missing", |map| {
+            map.as_object_mut().unwrap().remove("version");
+        }),
+        ("a node has a member more", |map| {
+            map["nodes"][0]["colour"] = "red".into()
+        }),
+        ("a known number is unknown", |map| {
+            map["edges"][0]["errors"] = Value::Null;
+        }),
+        ("an instant is none", |map| {
+            map["window"]["to"] = "now".into()
+        }),
+    ];
+    for (lie, tell) in lies {
+        let mut wrong = right.clone();
+        tell(&mut wrong);
+        assert!(document.refute("Topology", &wrong).is_some(), "{lie}");
+    }
+}
+
 /// All that are asked and answered with 200.
 fn answered() -> impl Iterator<Item = Case> {
     [MAP, LAG, TRACES, DEAD_LETTERS, HEALTH, EMPTY, &[EVENTS]]
