@@ -39,6 +39,9 @@ const RANGE: &[(&str, &str)] = &[
     ("value", "The correlation value."),
 ];
 
+/// Parameters without which there is no answer.
+const NEEDED: &[&str] = &["id", "value"];
+
 pub(crate) async fn document() -> Response {
     axum::Json(build()).into_response()
 }
@@ -91,7 +94,11 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
         let parameter = ParameterBuilder::new()
             .name(*name)
             .parameter_in(ParameterIn::Query)
-            .required(Required::False)
+            .required(if NEEDED.contains(name) {
+                Required::True
+            } else {
+                Required::False
+            })
             .description(said)
             .schema(text());
         builder = builder.parameter(parameter);

@@ -1,6 +1,6 @@
 //! The OpenAPI document as a judge: which operation a path is of, and whether an answer is what its schema says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use boon::{Compiler, Draft, SchemaIndex, Schemas};
 use serde_json::{Map, Value, json};
@@ -58,8 +58,8 @@ impl Document {
             .max_by_key(|template| template.split('/').filter(|p| !p.starts_with('{')).count())
     }
 
-    /// Query parameters that the document names for `target`.
-    pub(crate) fn parameters(&self, target: &str) -> BTreeSet<&str> {
+    /// Query parameters that the document names for `target`, and whether there is no answer without them.
+    pub(crate) fn parameters(&self, target: &str) -> BTreeMap<&str, bool> {
         let path = self.path_of(target).unwrap();
         let parameters = &self.document["paths"][path]["get"]["parameters"];
         parameters
@@ -67,7 +67,12 @@ impl Document {
             .into_iter()
             .flatten()
             .filter(|parameter| parameter["in"] == "query")
-            .map(|parameter| parameter["name"].as_str().unwrap())
+            .map(|parameter| {
+                (
+                    parameter["name"].as_str().unwrap(),
+                    parameter["required"] == true,
+                )
+            })
             .collect()
     }
 

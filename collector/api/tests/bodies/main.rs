@@ -302,13 +302,25 @@ fn agrees(document: &mut Document, path: &str, answer: &Answer) {
         return;
     }
     let query = path.split_once('?').map_or("", |(_, query)| query);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split('=').next().unwrap();
+    let given: BTreeSet<&str> = query
+        .split('&')
+        .filter_map(|pair| pair.split('=').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let named = document.parameters(path);
+    for name in &given {
         assert!(
-            document.parameters(path).contains(name),
+            named.contains_key(name),
             "{path}: the document does not name {name}"
         );
     }
+    let complete = named
+        .iter()
+        .all(|(name, needed)| !needed || given.contains(name));
+    assert!(
+        complete || answer.status == StatusCode::BAD_REQUEST,
+        "{path}: the document says that more is needed"
+    );
     if let Some(schema) = document.schema_of(path, answer.status.as_u16(), answer.kind()) {
         let body = serde_json::from_str(&answer.body).unwrap();
         let wrong = document.refute(&schema, &body);
