@@ -128,6 +128,7 @@ async fn serve(settings: Settings) -> Result<()> {
             poll_interval_ms: settings.poll_interval.0.as_millis() as u64,
         },
         shutdown: shutdown.clone(),
+        clock: now,
     });
 
     let mut tasks = tokio::task::JoinSet::new();

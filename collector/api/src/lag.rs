@@ -348,7 +348,7 @@ fn topic_summary(
             .zip(starts)
             .map(|(ends, starts)| ends.saturating_sub(starts)),
         end_offsets: ends,
-        in_per_s: state.lag.read().topic_rate(cluster, topic),
+        in_per_s: ends.and_then(|_| state.lag.read().topic_rate(cluster, topic)),
         retention_ms: facts.retention_ms,
         compacted: facts.compacted,
         groups: sample

@@ -24,6 +24,7 @@ mod openapi;
 mod problem;
 mod range;
 mod respond;
+mod routes;
 mod search;
 mod services;
 mod sparks;
@@ -33,7 +34,6 @@ mod traces;
 mod views;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -118,6 +118,8 @@ pub struct Rooms {
     pub about: About,
     /// Ends streams when the collector drains.
     pub shutdown: CancellationToken,
+    /// What "now" is: the wall clock of the binary, a fixed instant of a test.
+    pub clock: fn() -> UnixNanos,
 }
 
 impl std::ops::Deref for ApiState {
@@ -139,12 +141,8 @@ impl ApiState {
         }
     }
 
-    /// The wall clock: the one place of this room that reads it.
     fn now(&self) -> UnixNanos {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+        (self.rooms.clock)()
     }
 
     /// The environment asked for; else the first one configured, else the first one seen.
@@ -185,39 +183,11 @@ pub async fn serve(
 
 /// Everything on `--listen`.
 pub fn router(state: ApiState) -> Router {
-    let api = Router::new()
-        .route("/topology", get(topology::topology))
-        .route("/topology/layout", get(topology::layout))
-        .route("/topology/edge", get(topology::edge))
-        .route("/groups", get(lag::groups))
-        .route("/groups/{cluster}/{group}", get(lag::group))
-        .route(
-            "/groups/{cluster}/{group}/history",
-            get(lag_history::history),
-        )
-        .route("/groups/{cluster}/{group}/members", get(lag::members))
-        .route("/topics", get(lag::topics))
-        .route("/topics/{cluster}/{topic}", get(lag::topic))
-        .route("/search", get(search::search))
-        .route("/traces", get(traces::traces))
-        .route("/traces/{trace_id}", get(traces::trace))
-        .route("/journeys", get(journeys::find))
-        .route("/journeys/{key}/{value}", get(journeys::journey))
-        .route("/dead-letters", get(dead_letters::topics))
-        .route("/dead-letters/{cluster}/{topic}", get(dead_letters::topic))
-        .route(
-            "/dead-letters/{cluster}/{topic}/records",
-            get(dead_letters::records),
-        )
-        .route("/brokers", get(status::brokers))
-        .route("/status", get(status::status))
-        .route("/events", get(events::stream));
     // Streams are not compressed: an event must leave at once.
     let compressed = SizeAbove::new(1_024)
         .and(NotForContentType::SSE)
         .and(NotForContentType::IMAGES);
-    Router::new()
-        .nest("/api/v1", api)
+    routes::router()
         .route("/api/openapi.json", get(openapi::document))
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(status::healthz))
@@ -261,7 +231,12 @@ async fn problems(request: Request, next: Next) -> Response {
         StatusCode::NOT_FOUND if !known => {
             problem::ApiError::NotFound(format!("There is no {path}."))
         }
-        _ => problem::ApiError::BadRequest(message),
+        // What is left names the parameter first.
+        _ => problem::ApiError::BadRequest(
+            message
+                .trim_start_matches("Failed to deserialize query string: ")
+                .to_owned(),
+        ),
     };
     axum::response::IntoResponse::into_response(error)
 }

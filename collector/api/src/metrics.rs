@@ -101,14 +101,19 @@ fn groups(state: &ApiState, out: &mut Exposition) {
     );
     let mut family = out.gauge(
         "kafka_consumergroup_lag_sum",
-        "kafka_consumergroup_lag, summed over a topic's partitions.",
+        "kafka_consumergroup_lag, summed over a topic's partitions; absent while one of them is unknown.",
     );
     for ((cluster, group), lag) in all {
         for topic in &lag.topics {
-            let of_topic = lag.partitions.iter().filter(|(at, _)| at.topic == *topic);
-            let sum: Option<i64> = of_topic
+            let of_topic = || lag.partitions.iter().filter(|(at, _)| at.topic == *topic);
+            // Without a commit there is nothing to add; what could not be read makes the sum unknown.
+            let unread = |lag: &engine::PartitionLag| {
+                lag.state == engine::State::Unknown && lag.lag_by_tools.is_none()
+            };
+            let sum: Option<i64> = of_topic()
                 .filter_map(|(_, lag)| lag.lag_by_tools)
-                .fold(None, |sum, n| Some(sum.unwrap_or(0) + n));
+                .reduce(|sum, n| sum + n)
+                .filter(|_| !of_topic().any(|(_, lag)| unread(lag)));
             family.known(
                 &[
                     ("cluster", &**cluster),
@@ -232,13 +237,15 @@ fn service_graph(state: &ApiState, now: UnixNanos) -> Vec<(String, String, u64, 
                 continue;
             };
             for consumer in &consumers {
+                // Known from offsets only: no figure either, where 0 would be one.
+                let (Some(delivered), Some(consumed)) = (delivery.messages, consumer.messages)
+                else {
+                    continue;
+                };
                 if let (Some(client), Some(server)) = (name(&producer.from), name(&consumer.to)) {
                     let pair = pairs.entry((client, server)).or_default();
                     // A group of several topics or services: the smaller side is what can have passed between the two.
-                    pair.0 += delivery
-                        .messages
-                        .unwrap_or(0)
-                        .min(consumer.messages.unwrap_or(0));
+                    pair.0 += delivered.min(consumed);
                     pair.1 += delivery.errors.min(consumer.errors);
                 }
             }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, generated from the wire types and one table of paths.
+//! The OpenAPI document, generated from the wire types and the table of routes.
 
 use axum::response::{IntoResponse, Response};
 use highwater_shared as wire;
@@ -11,13 +11,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-/// A path of the API: what it is for, its query parameters, the schema of its answer.
-struct Operation {
-    path: &'static str,
-    summary: &'static str,
-    query: &'static [&'static str],
-    schema: &'static str,
-}
+use crate::routes::{OPERATIONS, Operation};
 
 const RANGE: &[(&str, &str)] = &[
     (
@@ -45,129 +39,8 @@ const RANGE: &[(&str, &str)] = &[
     ("value", "The correlation value."),
 ];
 
-const MAP: &[&str] = &["from", "to", "env", "cluster", "focus", "hops"];
-
-const OPERATIONS: &[Operation] = &[
-    op(
-        "/api/v1/topology",
-        "The flow map",
-        &["from", "to", "env", "cluster", "focus", "hops", "format"],
-        "Topology",
-    ),
-    op(
-        "/api/v1/topology/layout",
-        "Where the map's nodes and edges stand",
-        MAP,
-        "Layout",
-    ),
-    op(
-        "/api/v1/topology/edge",
-        "One edge: histogram and example traces",
-        &["id", "from", "to", "env", "cluster"],
-        "EdgeDetail",
-    ),
-    op(
-        "/api/v1/groups",
-        "Consumer groups, worst first",
-        &["from", "to", "env", "cluster"],
-        "Groups",
-    ),
-    op(
-        "/api/v1/groups/{cluster}/{group}",
-        "One group with its partitions",
-        &["from", "to"],
-        "GroupDetail",
-    ),
-    op(
-        "/api/v1/groups/{cluster}/{group}/history",
-        "Lag and process time over the range",
-        &["from", "to"],
-        "GroupHistory",
-    ),
-    op(
-        "/api/v1/groups/{cluster}/{group}/members",
-        "Members and what they read",
-        &[],
-        "GroupMembers",
-    ),
-    op("/api/v1/topics", "Topics", &["env", "cluster"], "Topics"),
-    op(
-        "/api/v1/topics/{cluster}/{topic}",
-        "One topic",
-        &[],
-        "TopicSummary",
-    ),
-    op(
-        "/api/v1/search",
-        "The one search box",
-        &["q", "env", "from", "to"],
-        "SearchResults",
-    ),
-    op(
-        "/api/v1/traces",
-        "Traces that match an expression, newest first",
-        &["q", "from", "to", "limit", "cursor"],
-        "Traces",
-    ),
-    op(
-        "/api/v1/traces/{trace_id}",
-        "One trace, with its links both ways",
-        &[],
-        "Trace",
-    ),
-    op(
-        "/api/v1/journeys",
-        "Keys under which a correlation value was found",
-        &["value"],
-        "Journeys",
-    ),
-    op(
-        "/api/v1/journeys/{key}/{value}",
-        "One journey over all its traces",
-        &[],
-        "Journey",
-    ),
-    op(
-        "/api/v1/dead-letters",
-        "Dead-letter topics, deepest first",
-        &["cluster"],
-        "DeadLetters",
-    ),
-    op(
-        "/api/v1/dead-letters/{cluster}/{topic}",
-        "One dead-letter topic",
-        &[],
-        "DeadLetterTopic",
-    ),
-    op(
-        "/api/v1/dead-letters/{cluster}/{topic}/records",
-        "Its records, newest first, decoded",
-        &["partition", "from_offset", "limit", "q", "cursor"],
-        "Records",
-    ),
-    op("/api/v1/brokers", "State of each cluster", &[], "Brokers"),
-    op("/api/v1/status", "Ingest, store, versions", &[], "Status"),
-    op(
-        "/api/v1/events",
-        "Server-sent events: what changed",
-        &[],
-        "Change",
-    ),
-];
-
-const fn op(
-    path: &'static str,
-    summary: &'static str,
-    query: &'static [&'static str],
-    schema: &'static str,
-) -> Operation {
-    Operation {
-        path,
-        summary,
-        query,
-        schema,
-    }
-}
+/// Parameters without which there is no answer.
+const NEEDED: &[&str] = &["id", "value"];
 
 pub(crate) async fn document() -> Response {
     axum::Json(build()).into_response()
@@ -221,7 +94,11 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
         let parameter = ParameterBuilder::new()
             .name(*name)
             .parameter_in(ParameterIn::Query)
-            .required(Required::False)
+            .required(if NEEDED.contains(name) {
+                Required::True
+            } else {
+                Required::False
+            })
             .description(said)
             .schema(text());
         builder = builder.parameter(parameter);
@@ -238,10 +115,15 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
         ResponseBuilder::new()
             .description(said)
             .content(kind, content)
-            .build()
     };
+    let mut right = answer(operation.schema, kind, operation.summary);
+    if operation.query.contains(&"format") {
+        for kind in ["text/vnd.graphviz", "text/plain"] {
+            right = right.content(kind, ContentBuilder::new().schema(text()).build());
+        }
+    }
     builder
-        .response("200", answer(operation.schema, kind, operation.summary))
+        .response("200", right)
         .response(
             "default",
             answer(
@@ -288,7 +170,8 @@ fn roots(schemas: &mut Vec<(String, RefOr<Schema>)>) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::{OPERATIONS, build};
+    use super::build;
+    use crate::routes::OPERATIONS;
 
     #[test]
     fn every_answer_has_its_schema_and_nothing_refers_to_nowhere() {

@@ -4,7 +4,7 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use highwater_flow as flow;
-use highwater_model::{TraceId, UnixNanos};
+use highwater_model::{Span, TraceId, UnixNanos};
 use highwater_shared::search::{SearchHit, SearchResults};
 use highwater_store::SpanReader;
 use serde::Deserialize;
@@ -17,6 +17,8 @@ use crate::respond::json;
 /// Of a kind.
 const MOST: usize = 5;
 const LONGEST_QUERY: usize = 256;
+/// Spans of a trace looked at to find the one it began with.
+const TRACE_SPANS: usize = 1_000;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct SearchParams {
@@ -63,14 +65,16 @@ async fn trace(state: &ApiState, q: &str, hits: &mut Vec<SearchHit>) -> Result<(
     };
     let stored = state
         .store
-        .trace(id, 1)
+        .trace(id, TRACE_SPANS)
         .await
         .map_err(ApiError::internal("looking the trace up"))?;
-    if let Some(first) = stored.spans.first() {
+    if !stored.spans.is_empty() {
+        let spans: Vec<&Span> = stored.spans.iter().map(|stored| &stored.span).collect();
+        let trace = flow::trace::summarise(&spans);
         hits.push(SearchHit {
             kind: "trace".to_owned(),
             title: id.to_hex(),
-            subtitle: format!("{} {}", first.span.service.name, first.span.name),
+            subtitle: format!("{} {}", trace.service, trace.operation),
             href: format!("/traces/{id}"),
             exact: true,
         });

@@ -354,6 +354,17 @@ fn layout_to_wire(layout: &layout::Layout) -> wire::Layout {
     }
 }
 
+/// A rate as a label: a slow one is not rounded to none.
+fn per_second(rate: f64) -> String {
+    if rate == 0.0 {
+        "0/s".to_owned()
+    } else if rate < 0.1 {
+        format!("{rate:.3}/s")
+    } else {
+        format!("{rate:.1}/s")
+    }
+}
+
 /// Graphviz: quoted, so that a name from outside cannot end its string.
 fn dot(topology: &wire::Topology) -> String {
     let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
@@ -374,9 +385,7 @@ fn dot(topology: &wire::Topology) -> String {
     }
     for edge in &topology.edges {
         let style = if edge.instrumented { "solid" } else { "dashed" };
-        let label = edge
-            .rate
-            .map_or_else(|| "?".to_owned(), |rate| format!("{rate:.1}/s"));
+        let label = edge.rate.map_or_else(|| "?".to_owned(), per_second);
         out.push_str(&format!(
             "  {} -> {} [label={}, style={style}];\n",
             quote(&edge.from),
