@@ -127,8 +127,8 @@ wire! {
         pub messages: Option<u64>,
         /// Distinct (partition, offset) in the range; null where offsets are missing.
         pub records: Option<u64>,
-        /// Failed attempts in the range.
-        pub errors: u64,
+        /// Failed attempts in the range. Null where no spans can tell.
+        pub errors: Option<u64>,
         /// Messages a second over the rate window.
         pub rate: Option<f64>,
         /// Where `rate` comes from: `spans` or `offsets`.

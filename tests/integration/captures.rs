@@ -184,7 +184,7 @@ fn edges_shown(map: &Topology, truth: &BTreeMap<Way, Counts>) -> Result<BTreeMap
         let records = edge
             .records
             .filter(|_| kind == "consumes" || !truth.contains_key(&way));
-        seen.insert(way, (edge.messages, records, edge.errors));
+        seen.insert(way, (edge.messages, records, edge.errors.unwrap_or(0)));
     }
     Ok(seen)
 }

@@ -5,6 +5,7 @@ use highwater_shared as wire;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem,
 };
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref,
     RefOr, Required, ResponseBuilder, Schema,
@@ -41,6 +42,10 @@ const RANGE: &[(&str, &str)] = &[
 
 /// Parameters without which there is no answer.
 const NEEDED: &[&str] = &["id", "value"];
+/// Parameters that are whole numbers; every other one is text.
+const NUMBERS: &[&str] = &["hops", "limit", "partition", "from_offset"];
+/// The name of the one way to sign in.
+const TOKEN: &str = "token";
 
 pub(crate) async fn document() -> Response {
     axum::Json(build()).into_response()
@@ -63,17 +68,63 @@ fn build() -> OpenApi {
             "Durations are integers with the unit in the name. Unknown is null, never 0. Errors are RFC 9457 problem documents.",
         ))
         .build();
-    let components = ComponentsBuilder::new().schemas_from_iter(schemas).build();
+    let mut token = Http::new(HttpAuthScheme::Bearer);
+    token.description = Some(
+        "What --auth-token says. Asked for only when one is set; a browser may sign in with a cookie instead."
+            .to_owned(),
+    );
+    let components = ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .security_scheme(TOKEN, SecurityScheme::Http(token))
+        .build();
+    // Without a token set, nothing is asked for: hence the empty alternative.
+    let security = [
+        SecurityRequirement::default(),
+        SecurityRequirement::new(TOKEN, [] as [&str; 0]),
+    ];
     OpenApiBuilder::new()
         .info(info)
         .paths(paths.build())
+        .security(Some(security))
         .components(Some(components))
         .build()
 }
 
+/// What generated clients call an operation: `topologyEdge` for `/api/v1/topology/edge`, `groupsByClusterByGroup` for
+/// a path with two parameters.
+fn operation_id(path: &str) -> String {
+    let mut id = String::new();
+    for part in path.trim_start_matches("/api/v1/").split('/') {
+        let (by, word) = match part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
+            Some(parameter) => ("By", parameter),
+            None => ("", part),
+        };
+        id.push_str(by);
+        for word in word.split(|c: char| !c.is_ascii_alphanumeric()) {
+            let (first, rest) = word.split_at(word.len().min(1));
+            if id.is_empty() {
+                id.push_str(first);
+            } else {
+                id.push_str(&first.to_ascii_uppercase());
+            }
+            id.push_str(rest);
+        }
+    }
+    id
+}
+
 fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
     let text = || Some(String::schema());
-    let mut builder = OperationBuilder::new().summary(Some(operation.summary));
+    let of = |name: &str| {
+        Some(if NUMBERS.contains(&name) {
+            u64::schema()
+        } else {
+            String::schema()
+        })
+    };
+    let mut builder = OperationBuilder::new()
+        .operation_id(Some(operation_id(operation.path)))
+        .summary(Some(operation.summary));
     for segment in operation
         .path
         .split('/')
@@ -83,7 +134,7 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
             .name(segment)
             .parameter_in(ParameterIn::Path)
             .required(Required::True)
-            .schema(text());
+            .schema(of(segment));
         builder = builder.parameter(parameter);
     }
     for name in operation.query {
@@ -100,7 +151,7 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
                 Required::False
             })
             .description(said)
-            .schema(text());
+            .schema(of(name));
         builder = builder.parameter(parameter);
     }
     let kind = if operation.path.ends_with("/events") {

@@ -303,7 +303,7 @@ fn edge_to_wire(edge: &flow::Edge) -> wire::Edge {
         instrumented: edge.instrumented,
         messages: edge.messages,
         records: edge.records,
-        errors: edge.errors,
+        errors: edge.instrumented.then_some(edge.errors),
         rate: edge.rate,
         rate_source: edge.rate_source.map(source),
         latency: wire::Latency {

@@ -454,7 +454,7 @@ async fn the_document_refutes_what_it_does_not_say() {
             map.as_object_mut().unwrap().remove("version");
         }),
         but(&|map| map["nodes"][0]["colour"] = "red".into()),
-        but(&|map| map["edges"][0]["errors"] = Value::Null),
+        but(&|map| map["edges"][0]["instrumented"] = Value::Null),
         but(&|map| map["window"]["to"] = "now".into()),
     ];
     for lie in lies {

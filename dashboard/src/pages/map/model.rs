@@ -489,7 +489,7 @@ pub(super) fn node_sentence(node: &Node) -> String {
 
 /// Returns the share of failed attempts of an edge; `None` where no spans can tell.
 pub(super) fn failed(edge: &Edge) -> Option<String> {
-    percent(edge.errors, edge.messages?).or_else(|| Some("0%".to_owned()))
+    percent(edge.errors?, edge.messages?).or_else(|| Some("0%".to_owned()))
 }
 
 #[cfg(test)]
@@ -531,7 +531,7 @@ mod tests {
             instrumented: true,
             messages: Some(10),
             records: None,
-            errors: 0,
+            errors: Some(0),
             rate: Some(62.0),
             rate_source: None,
             latency: Latency::default(),

@@ -366,7 +366,7 @@ fn EdgePanel(
             {move || edge.get().map(|e| {
                 let lag = group.get().filter(|_| e.kind == EdgeKind::Delivers).and_then(|g| Some((g.level, g.lag?)));
                 let taken = from.get().filter(|n| matches!(n.kind, NodeKind::Topic | NodeKind::RetryTopic)).and_then(|n| n.rate);
-                let failing = e.errors > 0;
+                let failing = e.errors > Some(0);
                 view! {
                     <section>
                         {lag.map(|(level, lag)| view! {

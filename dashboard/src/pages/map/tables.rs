@@ -203,10 +203,10 @@ pub(super) fn Edges(
                 r.edge
                     .messages
                     .filter(|m| *m > 0)
-                    .map(|m| r.edge.errors as f64 / m as f64),
+                    .and_then(|m| Some(r.edge.errors? as f64 / m as f64)),
             )
         })
-        .csv("errors", |r| r.edge.errors.to_string()),
+        .csv("errors", |r| number(r.edge.errors)),
         Column::new("waiting", "Waiting", |r: &Row| {
             if r.waits() {
                 known(r.waiting().map(count), "The broker's offsets are not known")
