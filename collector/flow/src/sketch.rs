@@ -183,13 +183,18 @@ impl Sketch {
     }
 
     /// Returns the value at quantile `q` (0 to 1) in nanoseconds, within 1% of the exact one; `None` when empty.
+    ///
+    /// By nearest rank: the least value that at least a share `q` of all do not exceed. So the p99 of four is the
+    /// slowest of them, and no slow outlier hides behind a small number.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let count = self.count();
         if count == 0 {
             return None;
         }
-        let rank = (q.clamp(0.0, 1.0) * (count - 1) as f64).floor() as u64;
+        // 0.95 * 20 is a little more than 19 in floating point.
+        let share = q.clamp(0.0, 1.0) * count as f64 - 1e-9;
+        let rank = (share.ceil() as u64).saturating_sub(1);
         let mut seen = 0u64;
         for &(bin, n) in &self.bins {
             seen = seen.saturating_add(n);
