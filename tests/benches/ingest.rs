@@ -22,8 +22,16 @@ use support::usage::{Usage, bytes_in};
 
 /// The longest time that what runs behind ingest may take to come to rest.
 const REST: Duration = Duration::from_secs(180);
-/// Lookups a second while ingest runs.
+/// Between two lookups while ingest runs.
 const LOOKUPS_EVERY: Duration = Duration::from_millis(50);
+/// Between two searches while ingest runs: a page that is open asks at most once a second.
+const SEARCHES_EVERY: Duration = Duration::from_millis(250);
+/// What the Traces page asks for when it opens, and when a person looks for a topic's failures and for an attribute.
+const SEARCHES: [&str; 3] = [
+    "/api/v1/traces?limit=50",
+    "/api/v1/traces?limit=50&q=topic%20%3D%20topic-7",
+    "/api/v1/traces?limit=20&q=app.attribute.3%20%3D%20%22value%207%20of%203%22",
+];
 
 #[derive(Parser)]
 struct Arguments {
@@ -56,6 +64,7 @@ struct Figures {
     settled_cpu: f64,
     acks: Vec<Duration>,
     lookups: Vec<Duration>,
+    searches: Vec<Duration>,
     peak_kib: u64,
     raw_bytes: u64,
     disk_bytes: u64,
@@ -135,6 +144,7 @@ async fn measure(
         Arc::clone(&sending),
         arguments.per_request,
     ));
+    let searcher = tokio::spawn(search(Arc::clone(&highwater), Arc::clone(&sending)));
     let (mut acks, mut raw_bytes, mut retried) = (Vec::new(), 0, 0);
     while let Some(sent) = senders.join_next().await {
         let (times, raw, again) = sent??;
@@ -146,6 +156,7 @@ async fn measure(
     let cpu = Usage::of(highwater.id())?.cpu_s - before.cpu_s;
     sending.store(false, Ordering::Relaxed);
     let lookups = reader.await??;
+    let searches = searcher.await??;
     rest(highwater.id()).await?;
     let after = Usage::of(highwater.id())?;
     // All of it is found.
@@ -165,6 +176,7 @@ async fn measure(
         settled_cpu: after.cpu_s - before.cpu_s,
         acks,
         lookups,
+        searches,
         peak_kib: after.peak_kib,
         raw_bytes,
         disk_bytes,
@@ -196,6 +208,22 @@ async fn look_up(
             found as u64 == SPANS_A_TRACE,
             "trace {trace} has {found} spans while ingest runs"
         );
+    }
+    Ok(times)
+}
+
+/// Searches as open Traces pages do, until told to stop.
+async fn search(highwater: Arc<Highwater>, sending: Arc<AtomicBool>) -> Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    for path in SEARCHES.into_iter().cycle() {
+        tokio::time::sleep(SEARCHES_EVERY).await;
+        if !sending.load(Ordering::Relaxed) {
+            break;
+        }
+        let begun = Instant::now();
+        let page: serde_json::Value = highwater.get(path).await?;
+        times.push(begun.elapsed());
+        ensure!(page["traces"].is_array(), "{path}: {page}");
     }
     Ok(times)
 }
@@ -247,6 +275,11 @@ fn print(figures: &Figures, spans: u64) {
         "  a trace through the API while ingest runs: {} ({} of them)",
         quantiles(&figures.lookups),
         figures.lookups.len()
+    );
+    println!(
+        "  a search of the Traces page while ingest runs: {} ({} of them)",
+        quantiles(&figures.searches),
+        figures.searches.len()
     );
 }
 
