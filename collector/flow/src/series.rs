@@ -3,10 +3,11 @@
 //! The last hour is kept by 10 s, the last day by the minute, the rest by the hour. Which width an instant has is a
 //! function of that instant and of now alone, so arrival order leaves no trace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 
 use highwater_model::UnixNanos;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::records::Records;
 use crate::sketch::Sketch;
@@ -72,17 +73,75 @@ impl Horizons {
     }
 }
 
-/// What one span adds to one series.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// What the widths of buckets are at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Widths {
+    hot: u64,
+    warm: u64,
+    cold: u64,
+}
+
+impl Widths {
+    pub(crate) fn at(horizons: &Horizons, now: u64) -> Self {
+        Self {
+            hot: horizons.start_of(Tier::Hot, now),
+            warm: horizons.start_of(Tier::Warm, now),
+            cold: horizons.start_of(Tier::Cold, now),
+        }
+    }
+
+    /// Start of the oldest bucket kept.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.cold
+    }
+
+    fn tier(&self, at: u64) -> Tier {
+        if at >= self.hot {
+            Tier::Hot
+        } else if at >= self.warm {
+            Tier::Warm
+        } else {
+            Tier::Cold
+        }
+    }
+
+    fn start_of(&self, tier: Tier) -> u64 {
+        match tier {
+            Tier::Hot => self.hot,
+            Tier::Warm => self.warm,
+            Tier::Cold => self.cold,
+        }
+    }
+}
+
+/// Which latency a span's own duration is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Timed {
+    /// None.
+    #[default]
+    No,
+    /// Of handing a message to the broker.
+    Produce,
+    /// Of a handler's work, or a server's.
+    Process,
+}
+
+/// What one span adds to one series. When, and how long it took, are the span's.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Delta {
     pub(crate) messages: u32,
     pub(crate) errors: u32,
     /// Messages whose offset is not known.
     pub(crate) unplaced: u32,
-    pub(crate) produce: Option<u64>,
-    pub(crate) process: Option<u64>,
-    pub(crate) in_broker: Vec<u64>,
-    pub(crate) records: Vec<(i32, i64)>,
+    pub(crate) timed: Timed,
+    pub(crate) in_broker: SmallVec<[u64; 1]>,
+    pub(crate) records: SmallVec<[(i32, i64); 1]>,
+}
+
+impl Delta {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages == 0 && self.errors == 0
+    }
 }
 
 /// One bucket.
@@ -98,15 +157,14 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    fn add(&mut self, delta: &Delta) {
+    fn add(&mut self, delta: &Delta, took_ns: u64) {
         self.messages += u64::from(delta.messages);
         self.errors += u64::from(delta.errors);
         self.unplaced += u64::from(delta.unplaced);
-        if let Some(ns) = delta.produce {
-            self.produce.add(ns);
-        }
-        if let Some(ns) = delta.process {
-            self.process.add(ns);
+        match delta.timed {
+            Timed::No => {}
+            Timed::Produce => self.produce.add(took_ns),
+            Timed::Process => self.process.add(took_ns),
         }
         for &ns in &delta.in_broker {
             self.in_broker.add(ns);
@@ -116,15 +174,14 @@ impl Cell {
         }
     }
 
-    fn subtract(&mut self, delta: &Delta) {
+    fn subtract(&mut self, delta: &Delta, took_ns: u64) {
         self.messages = self.messages.saturating_sub(u64::from(delta.messages));
         self.errors = self.errors.saturating_sub(u64::from(delta.errors));
         self.unplaced = self.unplaced.saturating_sub(u64::from(delta.unplaced));
-        if let Some(ns) = delta.produce {
-            self.produce.remove(ns);
-        }
-        if let Some(ns) = delta.process {
-            self.process.remove(ns);
+        match delta.timed {
+            Timed::No => {}
+            Timed::Produce => self.produce.remove(took_ns),
+            Timed::Process => self.process.remove(took_ns),
         }
         for &ns in &delta.in_broker {
             self.in_broker.remove(ns);
@@ -149,79 +206,117 @@ impl Cell {
     }
 }
 
+/// A bucket with its place in time.
+#[derive(Clone, Debug)]
+struct Bucket {
+    start: u64,
+    /// Changed or made since the last checkpoint.
+    dirty: bool,
+    cell: Cell,
+}
+
 /// One aggregate over time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
-    tiers: [BTreeMap<u64, Cell>; 3],
-    /// Buckets changed, made or gone since the last checkpoint.
-    dirty: BTreeSet<(Tier, u64)>,
+    /// By start. Spans are of the present: nearly always the last one is meant.
+    tiers: [VecDeque<Bucket>; 3],
+    /// Buckets gone since the last checkpoint.
+    gone: BTreeSet<(Tier, u64)>,
+    /// A bucket is dirty or gone.
+    dirty: bool,
+}
+
+/// Where a bucket stands, or would.
+fn find(buckets: &VecDeque<Bucket>, start: u64) -> Result<usize, usize> {
+    match buckets.back() {
+        Some(last) if last.start == start => Ok(buckets.len() - 1),
+        Some(last) if last.start > start => {
+            buckets.binary_search_by_key(&start, |bucket| bucket.start)
+        }
+        _ => Err(buckets.len()),
+    }
 }
 
 impl Series {
-    fn cell(&mut self, at: UnixNanos, horizons: &Horizons, now: u64) -> &mut Cell {
-        let tier = horizons.tier(at.0, now);
-        let bucket = tier.floor(at.0);
-        self.dirty.insert((tier, bucket));
-        self.tiers[tier as usize].entry(bucket).or_default()
+    /// A bucket that is about to change, made where there is none.
+    fn bucket(&mut self, tier: Tier, start: u64) -> (usize, &mut Bucket) {
+        self.dirty = true;
+        let buckets = &mut self.tiers[tier as usize];
+        let at = find(buckets, start).unwrap_or_else(|at| {
+            let cell = Cell::default();
+            buckets.insert(
+                at,
+                Bucket {
+                    start,
+                    dirty: true,
+                    cell,
+                },
+            );
+            at
+        });
+        let bucket = &mut buckets[at];
+        bucket.dirty = true;
+        (at, bucket)
     }
 
-    pub(crate) fn add(&mut self, at: UnixNanos, delta: &Delta, horizons: &Horizons, now: u64) {
-        self.cell(at, horizons, now).add(delta);
+    /// Adds what a span of `took_ns` nanoseconds counts for.
+    pub(crate) fn add(&mut self, at: UnixNanos, delta: &Delta, took_ns: u64, widths: &Widths) {
+        let tier = widths.tier(at.0);
+        let (_, bucket) = self.bucket(tier, tier.floor(at.0));
+        bucket.cell.add(delta, took_ns);
     }
 
-    pub(crate) fn subtract(&mut self, at: UnixNanos, delta: &Delta, horizons: &Horizons, now: u64) {
-        let cell = self.cell(at, horizons, now);
-        cell.subtract(delta);
-        if cell.is_empty() {
-            let tier = horizons.tier(at.0, now);
-            self.tiers[tier as usize].remove(&tier.floor(at.0));
+    /// Takes back what was added.
+    pub(crate) fn subtract(&mut self, at: UnixNanos, delta: &Delta, took_ns: u64, widths: &Widths) {
+        let tier = widths.tier(at.0);
+        let start = tier.floor(at.0);
+        let (at, bucket) = self.bucket(tier, start);
+        bucket.cell.subtract(delta, took_ns);
+        if bucket.cell.is_empty() {
+            self.tiers[tier as usize].remove(at);
+            self.gone.insert((tier, start));
         }
     }
 
-    /// Moves buckets that are too old for their width into the next, and drops those past retention. Returns how
-    /// many are left.
-    pub(crate) fn roll(&mut self, horizons: &Horizons, now: u64) -> usize {
-        for tier in [Tier::Hot, Tier::Warm] {
-            let start = horizons.start_of(tier, now);
-            while let Some((&bucket, _)) = self.tiers[tier as usize].first_key_value() {
-                if bucket >= start {
-                    break;
+    /// Moves buckets that are too old for their width into the next, and drops those past retention.
+    pub(crate) fn roll(&mut self, widths: &Widths) {
+        for tier in Tier::ALL {
+            let start = widths.start_of(tier);
+            while let Some(bucket) = self.tiers[tier as usize].pop_front_if(|b| b.start < start) {
+                self.dirty = true;
+                self.gone.insert((tier, bucket.start));
+                if tier != Tier::Cold {
+                    let wider = widths.tier(bucket.start);
+                    let (_, target) = self.bucket(wider, wider.floor(bucket.start));
+                    target.cell.merge(&bucket.cell);
                 }
-                let Some(cell) = self.tiers[tier as usize].remove(&bucket) else {
-                    break;
-                };
-                self.dirty.insert((tier, bucket));
-                let wider = horizons.tier(bucket, now);
-                let target = wider.floor(bucket);
-                self.dirty.insert((wider, target));
-                self.tiers[wider as usize]
-                    .entry(target)
-                    .or_default()
-                    .merge(&cell);
             }
         }
-        let start = horizons.start_of(Tier::Cold, now);
-        while let Some((&bucket, _)) = self.tiers[Tier::Cold as usize].first_key_value() {
-            if bucket >= start {
-                break;
-            }
-            self.tiers[Tier::Cold as usize].remove(&bucket);
-            self.dirty.insert((Tier::Cold, bucket));
-        }
-        self.tiers.iter().map(BTreeMap::len).sum()
     }
 
     /// Puts a stored bucket back.
-    pub(crate) fn put(&mut self, tier: Tier, bucket: u64, cell: Cell) {
-        self.tiers[tier as usize].insert(bucket, cell);
+    pub(crate) fn put(&mut self, tier: Tier, start: u64, cell: Cell) {
+        let buckets = &mut self.tiers[tier as usize];
+        let bucket = Bucket {
+            start,
+            dirty: false,
+            cell,
+        };
+        match find(buckets, start) {
+            Ok(at) => buckets[at] = bucket,
+            Err(at) => buckets.insert(at, bucket),
+        }
     }
 
     /// Buckets that begin in `[from, to)`, with their start.
     pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, Tier, &Cell)> {
         Tier::ALL.into_iter().flat_map(move |tier| {
-            self.tiers[tier as usize]
-                .range(from..to.max(from))
-                .map(move |(&bucket, cell)| (bucket, tier, cell))
+            let buckets = &self.tiers[tier as usize];
+            let first = buckets.partition_point(|bucket| bucket.start < from);
+            let end = buckets.partition_point(|bucket| bucket.start < to);
+            buckets
+                .range(first..end.max(first))
+                .map(move |bucket| (bucket.start, tier, &bucket.cell))
         })
     }
 
@@ -232,19 +327,29 @@ impl Series {
     }
 
     /// What changed since the last call; `None` for a bucket that is gone.
-    pub(crate) fn take_dirty(&mut self) -> Vec<(Tier, u64, Option<&Cell>)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty
-            .into_iter()
-            .map(|(tier, bucket)| (tier, bucket, self.tiers[tier as usize].get(&bucket)))
-            .collect()
+    pub(crate) fn take_dirty(&mut self, mut changed: impl FnMut(Tier, u64, Option<&Cell>)) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        for (tier, start) in std::mem::take(&mut self.gone) {
+            if find(&self.tiers[tier as usize], start).is_err() {
+                changed(tier, start, None);
+            }
+        }
+        for tier in Tier::ALL {
+            for bucket in &mut self.tiers[tier as usize] {
+                if std::mem::take(&mut bucket.dirty) {
+                    changed(tier, bucket.start, Some(&bucket.cell));
+                }
+            }
+        }
     }
 
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        self.dirty
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tiers.iter().all(BTreeMap::is_empty)
+        self.tiers.iter().all(VecDeque::is_empty)
     }
 }

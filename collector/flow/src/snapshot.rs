@@ -6,6 +6,7 @@ use std::sync::Arc;
 use highwater_model::names::{TopicKind, group_id, service_id, topic_id};
 use highwater_model::{ServiceKey, UnixNanos};
 
+use crate::aggregates::Aggregate;
 use crate::flow::Flow;
 use crate::key::{Key, OTHER, Reader};
 use crate::records::Records;
@@ -199,7 +200,7 @@ impl Flow {
         });
         let mut builder = Builder {
             flow: self,
-            resolver: Resolver::new(&self.facts, &query.environment, self.series.keys()),
+            resolver: Resolver::new(&self.facts, &query.environment, self.aggregates.iter().map(|a| &a.key)),
             window,
             until: window.to.0.min(now.0.max(self.now)),
             nodes: HashMap::new(),
@@ -345,7 +346,7 @@ impl Builder<'_> {
 
     fn spans(&mut self, environment: &str) {
         let mut sends = Vec::new();
-        for (key, (_, series)) in &self.flow.series {
+        for Aggregate { key, series, .. } in self.flow.aggregates.iter() {
             if **key.environment() != *environment {
                 continue;
             }
@@ -353,7 +354,7 @@ impl Builder<'_> {
             if sum.is_empty() {
                 continue;
             }
-            match &**key {
+            match key {
                 Key::Seen { service } => {
                     let id = self.service(service, sum.last);
                     if let Some(node) = self.nodes.get_mut(&id) {
@@ -588,10 +589,10 @@ impl Builder<'_> {
     /// Topics that producer spans of any environment name in the range.
     fn produced_anywhere(&self) -> BTreeSet<(Arc<str>, Arc<str>)> {
         self.flow
-            .series
+            .aggregates
             .iter()
-            .filter_map(|(key, (_, series))| match &**key {
-                Key::Produce { topic, .. } => Some((topic, series)),
+            .filter_map(|aggregate| match &aggregate.key {
+                Key::Produce { topic, .. } => Some((topic, &aggregate.series)),
                 _ => None,
             })
             .filter(|(_, series)| {

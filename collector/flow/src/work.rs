@@ -2,6 +2,7 @@
 
 use highwater_model::UnixNanos;
 
+use crate::aggregates::Aggregate;
 use crate::flow::Flow;
 use crate::key::Key;
 use crate::resolve::{Group, Resolver};
@@ -35,10 +36,10 @@ impl Flow {
     ) -> Vec<GroupWork> {
         let mut work = vec![GroupWork::default(); steps];
         let step_ns = step_ns.max(1);
-        let resolver = Resolver::new(&self.facts, environment, self.series.keys());
+        let resolver = Resolver::new(&self.facts, environment, self.aggregates.iter().map(|a| &a.key));
         let to = from.0.saturating_add(step_ns.saturating_mul(steps as u64));
-        for (key, (_, series)) in &self.series {
-            let Key::Consume { reader, .. } = &**key else {
+        for Aggregate { key, series, .. } in self.aggregates.iter() {
+            let Key::Consume { reader, .. } = key else {
                 continue;
             };
             if **key.environment() != *environment {

@@ -88,7 +88,7 @@ proptest! {
         flow.observe(&world.sample);
         history.save(flow.take_checkpoint());
         for (at, spans) in blocks.iter().enumerate().take(killed) {
-            flow.apply(spans, at as u64 + 1, NOW);
+            flow.apply(*spans, at as u64 + 1, NOW);
             if at % every == 0 {
                 history.save(flow.take_checkpoint());
             }
@@ -97,7 +97,7 @@ proptest! {
         let mut flow = history.restore();
         prop_assert_eq!(flow.last_block(), history.last_block);
         for (at, spans) in blocks.iter().enumerate() {
-            flow.apply(spans, at as u64 + 1, NOW);
+            flow.apply(*spans, at as u64 + 1, NOW);
         }
         flow.observe(&world.sample);
         prop_assert_eq!(flow.topology(&query(), NOW), expected.clone());
