@@ -4,9 +4,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater_model::UnixNanos;
 
+use crate::cell::Cell;
 use crate::key::Key;
 use crate::names::{RawKey, ServiceId, Used};
-use crate::series::{Cell, Delta, Series, Tier, Widths};
+use crate::series::{Delta, Series, Tier, Widths};
 
 /// A series' number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

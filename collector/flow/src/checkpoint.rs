@@ -14,11 +14,12 @@ use highwater_model::{Operation, ServiceKey, SpanId, TraceId, UnixNanos};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::cell::Cell;
 use crate::facts::ClusterFacts;
 use crate::flow::{Config, Flow, Stats};
 use crate::identities::SpanRef;
 use crate::key::{Key, Reader};
-use crate::series::{Cell, Delta, Tier, Timed, Widths};
+use crate::series::{Delta, Tier, Timed, Widths};
 use crate::table::{Facts, Role, SEGMENT, Stored, lane_of};
 
 const VERSION: u8 = 1;
@@ -261,7 +262,10 @@ impl Flow {
     fn segment_rows(&mut self, rows: &mut Vec<Row>) {
         for lane in 0..self.table.lanes.len() {
             let dirty = self.table.lanes[lane].take_dirty();
-            let (first, length) = (self.table.lanes[lane].first, self.table.lane_len(lane) as u64);
+            let (first, length) = (
+                self.table.lanes[lane].first,
+                self.table.lane_len(lane) as u64,
+            );
             let first_kept = first / SEGMENT;
             let gone: Vec<u64> = self.stored_segments[lane]
                 .range(..first_kept)
@@ -415,6 +419,9 @@ impl Flow {
             flow.table.lanes[lane].take_dirty();
         }
         flow.table.capped = state.capped;
+        for aggregate in flow.aggregates.iter_mut() {
+            aggregate.series.roll(&flow.widths);
+        }
         Ok((flow, unreadable))
     }
 

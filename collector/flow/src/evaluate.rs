@@ -318,8 +318,7 @@ fn producers_of<'t>(table: &'t Table, at: At<'t>, message: &Message) -> Spans<'t
         .producers_beside(at)
         .filter(|producer| {
             producer.is(Role::Producer).is_some_and(|m| {
-                m.reading.same_topic(&message.reading)
-                    && !m.reading.other_cluster(&message.reading)
+                m.reading.same_topic(&message.reading) && !m.reading.other_cluster(&message.reading)
             })
         })
         .collect();
@@ -366,12 +365,7 @@ fn located<'t>(
 }
 
 /// Time one message waited in the broker; `None` where it is no first delivery or a clock is wrong.
-fn time_in_broker(
-    table: &Table,
-    at: At<'_>,
-    message: &Message,
-    producer: At<'_>,
-) -> Option<u64> {
+fn time_in_broker(table: &Table, at: At<'_>, message: &Message, producer: At<'_>) -> Option<u64> {
     let (entry, sent) = (at.entry, producer.entry);
     if sent.failed {
         return None;
@@ -384,8 +378,7 @@ fn time_in_broker(
     let handles = is_process || message.facts.work;
     let earlier = |other: At<'_>| {
         other.entry.start < entry.start
-            || (other.entry.start == entry.start
-                && table.id(other.ident()) < table.id(at.ident()))
+            || (other.entry.start == entry.start && table.id(other.ident()) < table.id(at.ident()))
     };
     let redelivered = |other: At<'_>| {
         earlier(other)
@@ -408,18 +401,12 @@ fn time_in_broker(
 
 /// Whether it is so for a consuming span that may be stitched to a producer: directly, through a receive, or by
 /// offset.
-fn any_consumer_of(
-    table: &Table,
-    producer: At<'_>,
-    wanted: impl Fn(At<'_>) -> bool,
-) -> bool {
+fn any_consumer_of(table: &Table, producer: At<'_>, wanted: impl Fn(At<'_>) -> bool) -> bool {
     let consumes = |at: &At<'_>| at.entry.role == Role::Consumer;
     table
         .refs(producer.ident())
         .filter(consumes)
-        .any(|first| {
-            wanted(first) || table.refs(first.ident()).filter(consumes).any(&wanted)
-        })
+        .any(|first| wanted(first) || table.refs(first.ident()).filter(consumes).any(&wanted))
         || table.lone_consumers_beside(producer).any(&wanted)
 }
 

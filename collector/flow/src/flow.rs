@@ -269,9 +269,7 @@ impl Flow {
             Under::Produce(service, topic, via) => {
                 RawKey::Produce(service, topic, via.map(|via| self.names.locate(via)))
             }
-            Under::Consume(service, reader) => {
-                RawKey::Consume(service, self.names.locate(reader))
-            }
+            Under::Consume(service, reader) => RawKey::Consume(service, self.names.locate(reader)),
             Under::Call(caller, callee) => RawKey::Call(caller, callee),
         }
     }
@@ -309,7 +307,9 @@ impl Flow {
         for aggregate in self.aggregates.iter_mut() {
             aggregate.series.roll(&self.widths);
         }
-        self.sweep();
+        if Tier::Cold.floor(before) != Tier::Cold.floor(self.now) {
+            self.sweep();
+        }
     }
 
     /// Forgets series and names that nothing needs any more.

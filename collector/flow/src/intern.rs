@@ -106,7 +106,11 @@ mod tests {
         let mut words = Interner::default();
         let (a, b) = (number(&mut words, "a"), number(&mut words, "b"));
         assert_eq!(
-            (number(&mut words, "a"), number(&mut words, "b"), words.len()),
+            (
+                number(&mut words, "a"),
+                number(&mut words, "b"),
+                words.len()
+            ),
             (a, b, 2)
         );
         words.retain(&[false, true]);

@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod aggregates;
+mod cell;
 mod checkpoint;
 mod evaluate;
 mod facts;

@@ -157,10 +157,7 @@ impl Names {
     /// The reader that a messaging span names; `None` where it names no topic. Only one that consumes has a group.
     pub(crate) fn reading(&mut self, messaging: &Messaging) -> Option<Reading> {
         let name = messaging.destination.as_ref()?;
-        let consumes = matches!(
-            messaging.operation,
-            Operation::Receive | Operation::Process
-        );
+        let consumes = matches!(messaging.operation, Operation::Receive | Operation::Process);
         let group = messaging.group.as_ref().filter(|_| consumes);
         let client = messaging
             .client_id

@@ -3,14 +3,12 @@
 //! The last hour is kept by 10 s, the last day by the minute, the rest by the hour. Which width an instant has is a
 //! function of that instant and of now alone, so arrival order leaves no trace.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use highwater_model::UnixNanos;
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::records::Records;
-use crate::sketch::Sketch;
+use crate::cell::{Cell, Total};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
@@ -37,6 +35,20 @@ impl Tier {
 
     pub(crate) const fn floor(self, at: u64) -> u64 {
         at - at % self.width()
+    }
+
+    /// How much time one total is over.
+    const fn total_width(self) -> u64 {
+        match self {
+            Self::Hot => 5 * MINUTE,
+            Self::Warm => HOUR,
+            Self::Cold => 24 * HOUR,
+        }
+    }
+
+    /// Start of the total that a bucket is part of.
+    const fn total_of(self, start: u64) -> u64 {
+        start - start % self.total_width()
     }
 }
 
@@ -76,6 +88,7 @@ impl Horizons {
 /// What the widths of buckets are at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Widths {
+    now: u64,
     hot: u64,
     warm: u64,
     cold: u64,
@@ -84,6 +97,7 @@ pub(crate) struct Widths {
 impl Widths {
     pub(crate) fn at(horizons: &Horizons, now: u64) -> Self {
         Self {
+            now,
             hot: horizons.start_of(Tier::Hot, now),
             warm: horizons.start_of(Tier::Warm, now),
             cold: horizons.start_of(Tier::Cold, now),
@@ -144,74 +158,14 @@ impl Delta {
     }
 }
 
-/// One bucket.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Cell {
-    pub(crate) messages: u64,
-    pub(crate) errors: u64,
-    pub(crate) unplaced: u64,
-    pub(crate) produce: Sketch,
-    pub(crate) in_broker: Sketch,
-    pub(crate) process: Sketch,
-    pub(crate) records: Records,
-}
-
-impl Cell {
-    fn add(&mut self, delta: &Delta, took_ns: u64) {
-        self.messages += u64::from(delta.messages);
-        self.errors += u64::from(delta.errors);
-        self.unplaced += u64::from(delta.unplaced);
-        match delta.timed {
-            Timed::No => {}
-            Timed::Produce => self.produce.add(took_ns),
-            Timed::Process => self.process.add(took_ns),
-        }
-        for &ns in &delta.in_broker {
-            self.in_broker.add(ns);
-        }
-        for &(partition, offset) in &delta.records {
-            self.records.insert(partition, offset);
-        }
-    }
-
-    fn subtract(&mut self, delta: &Delta, took_ns: u64) {
-        self.messages = self.messages.saturating_sub(u64::from(delta.messages));
-        self.errors = self.errors.saturating_sub(u64::from(delta.errors));
-        self.unplaced = self.unplaced.saturating_sub(u64::from(delta.unplaced));
-        match delta.timed {
-            Timed::No => {}
-            Timed::Produce => self.produce.remove(took_ns),
-            Timed::Process => self.process.remove(took_ns),
-        }
-        for &ns in &delta.in_broker {
-            self.in_broker.remove(ns);
-        }
-        for &(partition, offset) in &delta.records {
-            self.records.remove(partition, offset);
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.errors += other.errors;
-        self.unplaced += other.unplaced;
-        self.produce.merge(&other.produce);
-        self.in_broker.merge(&other.in_broker);
-        self.process.merge(&other.process);
-        self.records.merge(&other.records);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages == 0 && self.errors == 0
-    }
-}
-
 /// A bucket with its place in time.
 #[derive(Clone, Debug)]
 struct Bucket {
     start: u64,
     /// Changed or made since the last checkpoint.
     dirty: bool,
+    /// In [`Series::open`].
+    open: bool,
     cell: Cell,
 }
 
@@ -220,10 +174,24 @@ struct Bucket {
 pub(crate) struct Series {
     /// By start. Spans are of the present: nearly always the last one is meant.
     tiers: [VecDeque<Bucket>; 3],
+    /// Sums of buckets whose time is over, by start. What they cost is saved by every map of a long time.
+    totals: [BTreeMap<u64, Total>; 3],
+    /// Buckets that are open. Their spans have no total.
+    open: Vec<(Tier, u64)>,
+    /// Spans of time of which a total is to be made.
+    unsummed: BTreeSet<(Tier, u64)>,
     /// Buckets gone since the last checkpoint.
     gone: BTreeSet<(Tier, u64)>,
     /// A bucket is dirty or gone.
     dirty: bool,
+}
+
+/// A piece of a range: many buckets at once, or one.
+pub(crate) enum Part<'s> {
+    /// The sum of some.
+    Total(&'s Total),
+    /// One, with its start.
+    Bucket(u64, &'s Cell),
 }
 
 /// Where a bucket stands, or would.
@@ -243,19 +211,26 @@ impl Series {
         self.dirty = true;
         let buckets = &mut self.tiers[tier as usize];
         let at = find(buckets, start).unwrap_or_else(|at| {
+            let (dirty, open) = (true, false);
             let cell = Cell::default();
-            buckets.insert(
-                at,
-                Bucket {
-                    start,
-                    dirty: true,
-                    cell,
-                },
-            );
+            let bucket = Bucket {
+                start,
+                dirty,
+                open,
+                cell,
+            };
+            buckets.insert(at, bucket);
             at
         });
         let bucket = &mut buckets[at];
         bucket.dirty = true;
+        if !bucket.open {
+            bucket.open = true;
+            let whole = tier.total_of(start);
+            self.open.push((tier, start));
+            self.unsummed.insert((tier, whole));
+            self.totals[tier as usize].remove(&whole);
+        }
         (at, bucket)
     }
 
@@ -278,45 +253,127 @@ impl Series {
         }
     }
 
-    /// Moves buckets that are too old for their width into the next, and drops those past retention.
+    /// Moves buckets that are too old for their width into the next, and drops those past retention; then seals those
+    /// whose time is over.
     pub(crate) fn roll(&mut self, widths: &Widths) {
         for tier in Tier::ALL {
             let start = widths.start_of(tier);
             while let Some(bucket) = self.tiers[tier as usize].pop_front_if(|b| b.start < start) {
                 self.dirty = true;
                 self.gone.insert((tier, bucket.start));
+                self.totals[tier as usize].remove(&tier.total_of(bucket.start));
                 if tier != Tier::Cold {
                     let wider = widths.tier(bucket.start);
                     let (_, target) = self.bucket(wider, wider.floor(bucket.start));
-                    target.cell.merge(&bucket.cell);
+                    target.cell.merge(bucket.cell);
                 }
             }
         }
+        self.seal(widths);
+    }
+
+    /// Seals buckets whose time has been over for a minute, and sums up what is sealed.
+    fn seal(&mut self, widths: &Widths) {
+        let over = |end: u64| end.saturating_add(MINUTE) <= widths.now;
+        let tiers = &mut self.tiers;
+        self.open.retain(|&(tier, start)| {
+            if !over(start.saturating_add(tier.width())) {
+                return true;
+            }
+            let buckets = &mut tiers[tier as usize];
+            if let Ok(at) = find(buckets, start) {
+                buckets[at].open = false;
+                buckets[at].cell.seal();
+            }
+            false
+        });
+        self.unsummed.retain(|&(tier, whole)| {
+            let end = whole.saturating_add(tier.total_width());
+            if !over(end) {
+                return true;
+            }
+            let buckets = &tiers[tier as usize];
+            let from = buckets.partition_point(|bucket| bucket.start < whole);
+            let to = buckets.partition_point(|bucket| bucket.start < end);
+            // Part of it may have been rolled up already: then the rest of it will be soon.
+            if to > from + 1 && whole >= widths.start_of(tier) {
+                let cells = buckets.range(from..to).map(|bucket| &bucket.cell);
+                self.totals[tier as usize].insert(whole, Total::of(cells));
+            }
+            false
+        });
     }
 
     /// Puts a stored bucket back.
-    pub(crate) fn put(&mut self, tier: Tier, start: u64, cell: Cell) {
+    pub(crate) fn put(&mut self, tier: Tier, start: u64, mut cell: Cell) {
+        cell.seal();
         let buckets = &mut self.tiers[tier as usize];
         let bucket = Bucket {
             start,
             dirty: false,
+            open: false,
             cell,
         };
         match find(buckets, start) {
             Ok(at) => buckets[at] = bucket,
             Err(at) => buckets.insert(at, bucket),
         }
+        self.unsummed.insert((tier, tier.total_of(start)));
     }
 
     /// Buckets that begin in `[from, to)`, with their start.
-    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, Tier, &Cell)> {
+    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Cell)> {
         Tier::ALL.into_iter().flat_map(move |tier| {
             let buckets = &self.tiers[tier as usize];
             let first = buckets.partition_point(|bucket| bucket.start < from);
             let end = buckets.partition_point(|bucket| bucket.start < to);
             buckets
                 .range(first..end.max(first))
-                .map(move |bucket| (bucket.start, tier, &bucket.cell))
+                .map(|bucket| (bucket.start, &bucket.cell))
+        })
+    }
+
+    /// The same in as few pieces as there are; from `single` on, each bucket by itself.
+    pub(crate) fn parts<'s>(
+        &'s self,
+        from: u64,
+        to: u64,
+        single: u64,
+        mut each: impl FnMut(Part<'s>),
+    ) {
+        for tier in Tier::ALL {
+            let (buckets, totals) = (&self.tiers[tier as usize], &self.totals[tier as usize]);
+            let mut at = buckets.partition_point(|bucket| bucket.start < from);
+            let end = buckets.partition_point(|bucket| bucket.start < to);
+            let mut looked_up = None;
+            while at < end {
+                let bucket = &buckets[at];
+                let whole = tier.total_of(bucket.start);
+                if looked_up != Some(whole) {
+                    looked_up = Some(whole);
+                    let next = whole.saturating_add(tier.total_width());
+                    if whole >= from
+                        && next <= to.min(single)
+                        && let Some(total) = totals.get(&whole)
+                    {
+                        each(Part::Total(total));
+                        at = buckets.partition_point(|bucket| bucket.start < next);
+                        continue;
+                    }
+                }
+                each(Part::Bucket(bucket.start, &bucket.cell));
+                at += 1;
+            }
+        }
+    }
+
+    /// Start and end of the last bucket that begins in `[from, to)`.
+    pub(crate) fn last(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        Tier::ALL.into_iter().find_map(|tier| {
+            let buckets = &self.tiers[tier as usize];
+            let end = buckets.partition_point(|bucket| bucket.start < to);
+            let last = &buckets[end.checked_sub(1)?];
+            (last.start >= from).then(|| (last.start, last.start.saturating_add(tier.width())))
         })
     }
 

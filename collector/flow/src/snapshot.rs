@@ -7,13 +7,14 @@ use highwater_model::names::{TopicKind, group_id, service_id, topic_id};
 use highwater_model::{ServiceKey, UnixNanos};
 
 use crate::aggregates::Aggregate;
+use crate::cell::Latencies;
 use crate::flow::Flow;
 use crate::key::{Key, OTHER, Reader};
 use crate::records::Records;
 use crate::resolve::{
     Group, Resolver, folded_id, unknown_group_id, unknown_producer_id, unknown_service_id,
 };
-use crate::series::{MINUTE, SECOND, Series};
+use crate::series::{MINUTE, Part, SECOND, Series};
 use crate::sketch::Sketch;
 use crate::topology::{
     Edge, EdgeKind, Latency, Node, NodeKind, RateSource, Topology, TopologyQuery, Window,
@@ -31,30 +32,35 @@ struct Sum {
     recent: u64,
     last: u64,
     records: Records,
-    produce: Sketch,
-    in_broker: Sketch,
-    process: Sketch,
+    latencies: Latencies,
 }
 
 impl Sum {
     fn of(series: &Series, window: &Window, now: u64) -> Self {
+        let (from, to) = (window.from.0, window.to.0);
         let mut sum = Self::default();
-        for (bucket, tier, cell) in series.range(window.from.0, window.to.0) {
-            if cell.is_empty() {
-                continue;
+        let Some((start, end)) = series.last(from, to) else {
+            return sum;
+        };
+        sum.last = end.min(now.max(start));
+        series.parts(from, to, window.rate_from.0, |part| match part {
+            Part::Total(total) => {
+                sum.messages += total.messages;
+                sum.errors += total.errors;
+                sum.unplaced += total.unplaced;
+                total.add_records_to(&mut sum.records);
             }
-            sum.messages += cell.messages;
-            sum.errors += cell.errors;
-            sum.unplaced += cell.unplaced;
-            sum.records.union(&cell.records);
-            sum.last = sum.last.max((bucket + tier.width()).min(now.max(bucket)));
-            if bucket >= window.rate_from.0 {
-                sum.recent += cell.messages;
-                sum.produce.merge(&cell.produce);
-                sum.in_broker.merge(&cell.in_broker);
-                sum.process.merge(&cell.process);
+            Part::Bucket(start, cell) => {
+                sum.messages += cell.messages;
+                sum.errors += cell.errors;
+                sum.unplaced += cell.unplaced;
+                cell.add_records_to(&mut sum.records);
+                if start >= window.rate_from.0 {
+                    sum.recent += cell.messages;
+                    cell.add_latencies_to(&mut sum.latencies);
+                }
             }
-        }
+        });
         sum
     }
 
@@ -69,9 +75,7 @@ impl Sum {
         self.unplaced += other.unplaced;
         self.recent += other.recent;
         self.last = self.last.max(other.last);
-        self.produce.merge(&other.produce);
-        self.in_broker.merge(&other.in_broker);
-        self.process.merge(&other.process);
+        self.latencies.merge(&other.latencies);
     }
 }
 
@@ -200,7 +204,11 @@ impl Flow {
         });
         let mut builder = Builder {
             flow: self,
-            resolver: Resolver::new(&self.facts, &query.environment, self.aggregates.iter().map(|a| &a.key)),
+            resolver: Resolver::new(
+                &self.facts,
+                &query.environment,
+                self.aggregates.iter().map(|a| &a.key),
+            ),
             window,
             until: window.to.0.min(now.0.max(self.now)),
             nodes: HashMap::new(),
@@ -358,8 +366,8 @@ impl Builder<'_> {
                 Key::Seen { service } => {
                     let id = self.service(service, sum.last);
                     if let Some(node) = self.nodes.get_mut(&id) {
-                        node.work.merge(&sum.process);
-                        let served = sum.process.count();
+                        node.work.merge(&sum.latencies.process);
+                        let served = sum.latencies.process.count();
                         if served > 0 {
                             node.handled = Some(node.handled.unwrap_or(0) + served);
                         }
@@ -494,7 +502,7 @@ impl Builder<'_> {
             }
         }
         if let Some(node) = self.nodes.get_mut(&service) {
-            node.work.merge(&sum.process);
+            node.work.merge(&sum.latencies.process);
         }
         if let Some(node) = self.nodes.get_mut(&topic) {
             node.instrumented = true;
@@ -598,7 +606,7 @@ impl Builder<'_> {
             .filter(|(_, series)| {
                 series
                     .range(self.window.from.0, self.window.to.0)
-                    .any(|(_, _, cell)| cell.messages > 0)
+                    .any(|(_, cell)| cell.messages > 0)
             })
             .map(|(topic, _)| (self.resolver.cluster(topic), topic.name.clone()))
             .collect()
@@ -682,7 +690,7 @@ impl Builder<'_> {
                 produce
                     .entry(to.clone())
                     .or_default()
-                    .merge(&edge.sum.produce);
+                    .merge(&edge.sum.latencies.produce);
             }
         }
         let mut nodes: Vec<Node> = self
@@ -730,10 +738,10 @@ impl Builder<'_> {
                         produce: if kind == EdgeKind::Delivers {
                             produce.get(&from).cloned().unwrap_or_default()
                         } else {
-                            sum.produce
+                            sum.latencies.produce
                         },
-                        in_broker: sum.in_broker,
-                        process: sum.process,
+                        in_broker: sum.latencies.in_broker,
+                        process: sum.latencies.process,
                     },
                     from,
                     to,

@@ -316,14 +316,12 @@ impl Table {
 
     /// Producers of the record of `at`, by offset: a lone consumer's, or others of a producer's.
     pub(crate) fn producers_beside(&self, at: At<'_>) -> impl Iterator<Item = At<'_>> {
-        self.beside(at)
-            .filter(|at| at.entry.role == Role::Producer)
+        self.beside(at).filter(|at| at.entry.role == Role::Producer)
     }
 
     /// Consumers that came without context of the record of `at`, by offset.
     pub(crate) fn lone_consumers_beside(&self, at: At<'_>) -> impl Iterator<Item = At<'_>> {
-        self.beside(at)
-            .filter(|at| at.entry.role == Role::Consumer)
+        self.beside(at).filter(|at| at.entry.role == Role::Consumer)
     }
 
     /// Everything known at the place of a lone consumer or a producer, itself too.
@@ -385,21 +383,22 @@ impl Table {
             (None, SpanKind::Server) => Role::Server,
             (None, _) => Role::Plain,
         };
-        let message = messaging
-            .zip(reading)
-            .filter(|_| lane_of(role) == 0)
-            .map(|(messaging, reading)| {
-                let facts = Facts {
-                    operation: messaging.operation,
-                    partition: messaging.partition.filter(|&p| p >= 0),
-                    offset: messaging.offset.filter(|&o| o >= 0),
-                    named: messaging.offset.is_some() || messaging.message_id.is_some(),
-                    batch: messaging.batch_count,
-                    work: messaging.duration_is_work,
-                    backoff: messaging.backoff,
-                };
-                (reading, facts)
-            });
+        let message =
+            messaging
+                .zip(reading)
+                .filter(|_| lane_of(role) == 0)
+                .map(|(messaging, reading)| {
+                    let facts = Facts {
+                        operation: messaging.operation,
+                        partition: messaging.partition.filter(|&p| p >= 0),
+                        offset: messaging.offset.filter(|&o| o >= 0),
+                        named: messaging.offset.is_some() || messaging.message_id.is_some(),
+                        batch: messaging.batch_count,
+                        work: messaging.duration_is_work,
+                        backoff: messaging.backoff,
+                    };
+                    (reading, facts)
+                });
         let entry = Entry {
             ident,
             parent: None,
