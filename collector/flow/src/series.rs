@@ -379,8 +379,8 @@ impl Series {
 
     /// Start of the earliest bucket.
     pub(crate) fn first(&self) -> Option<u64> {
-        let firsts = self.tiers.iter().filter_map(|tier| tier.first_key_value());
-        firsts.map(|(&bucket, _)| bucket).min()
+        let firsts = self.tiers.iter().filter_map(VecDeque::front);
+        firsts.map(|bucket| bucket.start).min()
     }
 
     /// What changed since the last call; `None` for a bucket that is gone.

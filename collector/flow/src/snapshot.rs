@@ -166,10 +166,10 @@ fn base_topic(topic: &str) -> Option<&str> {
 impl Flow {
     /// Start of the earliest bucket that an environment has.
     fn first_bucket(&self, environment: &str) -> Option<u64> {
-        self.series
+        self.aggregates
             .iter()
-            .filter(|(key, _)| **key.environment() == *environment)
-            .filter_map(|(_, (_, series))| series.first())
+            .filter(|aggregate| **aggregate.key.environment() == *environment)
+            .filter_map(|aggregate| aggregate.series.first())
             .min()
     }
 
