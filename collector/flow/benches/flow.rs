@@ -1,9 +1,10 @@
-//! Prints what the flow costs: `cargo xtask bench flow [SPANS] [messages] [mixed] [ranges]`.
+//! Prints what the flow costs: `cargo xtask bench flow [SPANS] [messages] [scattered] [mixed] [ranges]`.
 //!
-//! Two workloads of traces of five spans over 40 topics, in blocks of 8,192, children first. `messages`: request, send,
-//! handler, send, handler. `mixed`: request, internal span, client span, send, handler. A third part asks for the map
-//! of the last hour and of the last 30 days, over the same series.
+//! Traces of five spans over 40 topics, in blocks of 8,192, children first. `messages`: request, send, handler, send,
+//! handler; `scattered`: the same, each span of a trace in another block. `mixed`: request, internal span, send,
+//! handler, client span. `ranges` asks for the map of the last hour and of the last 30 days, over the same series.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -157,20 +158,27 @@ fn query(from: u64, to: u64) -> TopologyQuery {
     }
 }
 
-/// How many spans of a workload a CPU second takes in, and what a checkpoint costs beside it.
-fn rate(name: &str, total: usize, parts: fn(u64, u64) -> [Part; 5]) {
+/// How many spans of a workload a CPU second takes in, and what a checkpoint costs beside it. The spans of a trace
+/// come in as many blocks as `scattered` says, the last one first.
+fn rate(name: &str, total: usize, scattered: usize, parts: fn(u64, u64) -> [Part; 5]) {
     let mut flow = Flow::new(Config::default());
     let (mut number, mut done, mut block) = (0, 0, 0u64);
     let (mut applying, mut saving) = (0.0, 0.0);
     let (mut rows, mut bytes, mut checkpoints) = (0, 0, 0u32);
+    let mut later: VecDeque<Vec<Span>> = VecDeque::new();
     while done < total {
-        let mut spans = Vec::with_capacity(BLOCK + 5);
-        while spans.len() < BLOCK {
+        later.resize_with(scattered, Vec::new);
+        let mut one = Vec::with_capacity(5);
+        for _ in 0..BLOCK / 5 {
             // Offsets of a topic are dense, as brokers give them.
             let at = START + number * 400_000;
-            trace(number, at, parts(number % 20, number / 20), &mut spans);
+            trace(number, at, parts(number % 20, number / 20), &mut one);
+            for (order, span) in one.drain(..).enumerate() {
+                later[order % scattered].push(span);
+            }
             number += 1;
         }
+        let spans = later.pop_front().unwrap_or_default();
         done += spans.len();
         block += 1;
         let now = UnixNanos(START + number * 400_000 + 20_000_000);
@@ -267,7 +275,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let total = arguments.iter().find_map(|arg| arg.parse().ok());
     let total: usize = total.unwrap_or(2_000_000);
-    let parts = ["messages", "mixed", "ranges"];
+    let parts = ["messages", "scattered", "mixed", "ranges"];
     // cargo bench adds arguments of its own.
     let chosen = arguments.iter().any(|arg| parts.contains(&arg.as_str()));
     for part in parts {
@@ -275,8 +283,9 @@ fn main() {
             continue;
         }
         match part {
-            "messages" => rate(part, total, messages),
-            "mixed" => rate(part, total, mixed),
+            "messages" => rate(part, total, 1, messages),
+            "scattered" => rate(part, total, 5, messages),
+            "mixed" => rate(part, total, 1, mixed),
             _ => ranges(),
         }
         println!(

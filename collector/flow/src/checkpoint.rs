@@ -211,8 +211,7 @@ fn segment_key(lane: usize, segment: u64) -> Vec<u8> {
 impl Flow {
     /// Returns what changed since the last call, and the last block it covers.
     ///
-    /// The caller writes it in one transaction. If that fails the changes are lost to the store: the flow is then
-    /// restored from the last checkpoint that was written, and later blocks replayed.
+    /// The caller writes it in one transaction. If that fails it gives the rows back: see [`Flow::put_back`].
     pub fn take_checkpoint(&mut self) -> Checkpoint {
         let mut rows = Vec::new();
         for aggregate in self.aggregates.iter_mut() {
@@ -244,7 +243,10 @@ impl Flow {
                 });
             }
         }
+        // Of two rows for one place the new one comes first, and stays.
+        rows.append(&mut self.unsaved);
         rows.sort_by(|a, b| (&a.key, a.bucket).cmp(&(&b.key, b.bucket)));
+        rows.dedup_by(|b, a| a.key == b.key && a.bucket == b.bucket);
         let lane = |at: usize| (self.table.lanes[at].first, self.table.lane_len(at) as u64);
         Checkpoint {
             rows,
@@ -257,6 +259,12 @@ impl Flow {
             }),
             last_block: self.last_block,
         }
+    }
+
+    /// Takes the rows of a checkpoint back that could not be written: those that do not change again until then are
+    /// part of the next.
+    pub fn put_back(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.unsaved.extend(rows);
     }
 
     fn segment_rows(&mut self, rows: &mut Vec<Row>) {

@@ -10,6 +10,7 @@ use highwater_model::raw::SpanKind;
 use highwater_model::{Span, UnixNanos};
 
 use crate::aggregates::{Aggregates, SeriesId};
+use crate::checkpoint::Row;
 use crate::evaluate::{Under, evaluate};
 use crate::facts::Facts;
 use crate::identities::Slot;
@@ -131,6 +132,8 @@ pub struct Flow {
     /// Segments of the stitching table that the store holds, by lane: so that they can be deleted.
     pub(crate) stored_segments: [BTreeSet<u64>; 2],
     pub(crate) facts_dirty: bool,
+    /// Rows of checkpoints that could not be written.
+    pub(crate) unsaved: Vec<Row>,
 }
 
 impl Flow {
@@ -154,6 +157,7 @@ impl Flow {
             last_block: 0,
             stored_segments: Default::default(),
             facts_dirty: false,
+            unsaved: Vec::new(),
         }
     }
 

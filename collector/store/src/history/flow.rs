@@ -108,24 +108,6 @@ impl History {
         })
     }
 
-    /// Forgets the saved flow, so that the next start builds it anew from the stored spans.
-    ///
-    /// # Errors
-    /// When nothing of it was forgotten.
-    pub async fn forget_flow(&self) -> Result<()> {
-        self.write("the flow", async |connection, _| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query("DELETE FROM flow")
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("DELETE FROM flow_checkpoint")
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await
-        })
-        .await
-    }
-
     /// Removes the rows of buckets before `bucket`; gives their number.
     ///
     /// # Errors
