@@ -119,6 +119,18 @@ impl Aggregates {
         }
     }
 
+    /// Rolls all up that is too old for its width.
+    pub(crate) fn roll(&mut self, widths: &Widths) {
+        for aggregate in self.iter_mut() {
+            aggregate.series.roll(widths);
+        }
+    }
+
+    /// Bytes that history takes, nearly.
+    pub(crate) fn size(&self) -> usize {
+        self.iter().map(|aggregate| aggregate.series.size()).sum()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Aggregate> + Clone {
         self.all.iter().flatten()
     }

@@ -32,6 +32,9 @@ struct Detail {
     latencies: Latencies,
 }
 
+/// An open bucket with some bins and runs. They are few: those of the last minutes.
+const OPEN_SIZE: usize = 1_024;
+
 #[derive(Clone, Debug)]
 enum Kept {
     Open(Box<Detail>),
@@ -80,6 +83,20 @@ impl Cell {
             && let Ok(bytes) = postcard::to_allocvec(&**detail)
         {
             self.kept = Kept::Sealed(bytes.into());
+        }
+    }
+
+    /// Forgets its latencies. What the store has of them stays there.
+    pub(crate) fn drop_latencies(&mut self) {
+        self.open().latencies = Latencies::default();
+        self.seal();
+    }
+
+    /// Bytes it takes beside itself, nearly.
+    pub(crate) fn size(&self) -> usize {
+        match &self.kept {
+            Kept::Open(_) => OPEN_SIZE,
+            Kept::Sealed(bytes) => bytes.len(),
         }
     }
 
@@ -238,5 +255,10 @@ impl Total {
 
     pub(crate) fn add_records_to(&self, records: &mut Records) {
         records.union(&read(&self.records));
+    }
+
+    /// Bytes it takes beside itself.
+    pub(crate) fn size(&self) -> usize {
+        self.records.len()
     }
 }

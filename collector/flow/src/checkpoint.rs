@@ -25,6 +25,8 @@ use crate::table::{Facts, Role, SEGMENT, Stored, lane_of};
 const VERSION: u8 = 1;
 const SEGMENTS: u8 = 3;
 const FACTS: u8 = 4;
+/// Rows taken up between two looks at the room they take.
+const ROWS_BETWEEN: usize = 50_000;
 
 /// A row of history: `(key, bucket)` is its identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -248,15 +250,17 @@ impl Flow {
         rows.sort_by(|a, b| (&a.key, a.bucket).cmp(&(&b.key, b.bucket)));
         rows.dedup_by(|b, a| a.key == b.key && a.bucket == b.bucket);
         let lane = |at: usize| (self.table.lanes[at].first, self.table.lane_len(at) as u64);
+        let mut pending = encode(&State {
+            version: VERSION,
+            stats: self.stats,
+            capped: self.table.capped,
+            now: self.now,
+            lanes: [lane(0), lane(1)],
+        });
+        pending.extend(encode(&self.widths.stored()));
         Checkpoint {
             rows,
-            pending: encode(&State {
-                version: VERSION,
-                stats: self.stats,
-                capped: self.table.capped,
-                now: self.now,
-                lanes: [lane(0), lane(1)],
-            }),
+            pending,
             last_block: self.last_block,
         }
     }
@@ -386,14 +390,22 @@ impl Flow {
         if found != VERSION {
             return Err(RestoreError::Version { found });
         }
-        let state: State = postcard::from_bytes(pending).map_err(RestoreError::ReadState)?;
+        let (state, widths) =
+            postcard::take_from_bytes::<State>(pending).map_err(RestoreError::ReadState)?;
+        // The first of this version did not store them: then they are what they should be.
+        let widths = postcard::from_bytes(widths).unwrap_or_default();
         flow.stats = state.stats;
         flow.now = state.now;
         flow.last_block = last_block;
         let mut unreadable = 0;
-        flow.widths = Widths::at(&flow.horizons, flow.now);
+        flow.widths = Widths::restored(widths);
+        flow.widths.advance(&flow.config.horizons(), flow.now);
         let mut segments: [BTreeMap<u64, Segment>; 2] = Default::default();
-        for row in rows {
+        for (at, row) in rows.into_iter().enumerate() {
+            // More may be stored than can be held.
+            if at % ROWS_BETWEEN == ROWS_BETWEEN - 1 {
+                flow.roll();
+            }
             if row.value.is_empty() {
                 continue;
             }
@@ -427,9 +439,7 @@ impl Flow {
             flow.table.lanes[lane].take_dirty();
         }
         flow.table.capped = state.capped;
-        for aggregate in flow.aggregates.iter_mut() {
-            aggregate.series.roll(&flow.widths);
-        }
+        flow.roll();
         Ok((flow, unreadable))
     }
 

@@ -42,6 +42,8 @@ pub struct Config {
     pub pending_others: usize,
     /// Aggregates kept; what comes beyond is counted under `(other)`.
     pub max_series: usize,
+    /// Bytes of history held in memory; beyond, older buckets become wider and fewer. See [`Stats::coarsened`].
+    pub max_history: usize,
     /// Nodes of one map; what comes beyond is folded into `(other)`.
     pub max_nodes: usize,
     /// Edges of one map; what comes beyond is left out, least traffic first.
@@ -63,6 +65,7 @@ impl Default for Config {
             pending_messages: 120_000,
             pending_others: 60_000,
             max_series: 120_000,
+            max_history: 80 << 20,
             max_nodes: 20_000,
             max_edges: 100_000,
             hot: Duration::from_secs(3_600),
@@ -79,6 +82,7 @@ impl Config {
         Horizons {
             hot: ns(self.hot),
             warm: ns(self.warm),
+            detail: ns(self.retention),
             retention: ns(self.retention),
         }
     }
@@ -104,6 +108,10 @@ pub struct Stats {
     pub unstitched: u64,
     /// Contributions counted under `(other)` because there were too many aggregates.
     pub folded: u64,
+    /// How far history is coarser now than it should be, because it took too much room: 1 to 3, fewer minutes; to 9,
+    /// fewer latencies of old hours; to 11, fewer tens of seconds; beyond, fewer hours.
+    #[serde(skip)]
+    pub coarsened: u32,
 }
 
 /// The event flow: counts and latencies by edge, stitched across traces.
@@ -113,7 +121,6 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub(crate) config: Config,
-    pub(crate) horizons: Horizons,
     pub(crate) table: Table,
     pub(crate) names: Names,
     pub(crate) aggregates: Aggregates,
@@ -140,15 +147,13 @@ impl Flow {
     /// An empty flow.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let horizons = config.horizons();
         Self {
             facts: Facts::new(&config.clusters),
             config,
-            horizons,
             table: Table::default(),
             names: Names::default(),
             aggregates: Aggregates::default(),
-            widths: Widths::at(&horizons, 0),
+            widths: Widths::default(),
             touched: Touched::default(),
             environments: BTreeSet::new(),
             overrides: BTreeMap::new(),
@@ -307,13 +312,35 @@ impl Flow {
         if Tier::Warm.floor(before) == Tier::Warm.floor(self.now) {
             return;
         }
-        self.widths = Widths::at(&self.horizons, self.now);
-        for aggregate in self.aggregates.iter_mut() {
-            aggregate.series.roll(&self.widths);
-        }
+        self.roll();
         if Tier::Cold.floor(before) != Tier::Cold.floor(self.now) {
             self.sweep();
         }
+    }
+
+    /// Rolls up what has become too old for its width; and more, where history takes too much room.
+    pub(crate) fn roll(&mut self) {
+        loop {
+            let level = self.stats.coarsened;
+            let horizons = self.config.horizons().pressed(level);
+            self.widths.advance(&horizons, self.now);
+            self.aggregates.roll(&self.widths);
+            let size = self.aggregates.size();
+            if size > self.config.max_history && level < Horizons::LEVELS {
+                self.stats.coarsened += 1;
+                continue;
+            }
+            if size < self.config.max_history / 4 {
+                self.stats.coarsened = level.saturating_sub(1);
+            }
+            return;
+        }
+    }
+
+    /// Bytes of history held in memory, nearly.
+    #[must_use]
+    pub fn history_bytes(&self) -> usize {
+        self.aggregates.size()
     }
 
     /// Forgets series and names that nothing needs any more.

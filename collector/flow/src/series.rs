@@ -1,7 +1,8 @@
 //! Counts and latencies over time, in buckets of three widths.
 //!
 //! The last hour is kept by 10 s, the last day by the minute, the rest by the hour. Which width an instant has is a
-//! function of that instant and of now alone, so arrival order leaves no trace.
+//! function of that instant and of now alone, so arrival order leaves no trace. Where that takes too much room the times
+//! are shorter: see [`Horizons::pressed`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -57,51 +58,66 @@ impl Tier {
 pub(crate) struct Horizons {
     pub(crate) hot: u64,
     pub(crate) warm: u64,
+    /// How long hours keep their latencies.
+    pub(crate) detail: u64,
     pub(crate) retention: u64,
 }
 
 impl Horizons {
-    /// The width that an instant's bucket has at `now`. The boundaries themselves lie on edges of the wider buckets,
-    /// so that buckets of different widths never overlap.
-    pub(crate) fn tier(&self, at: u64, now: u64) -> Tier {
-        if at >= self.start_of(Tier::Hot, now) {
-            Tier::Hot
-        } else if at >= self.start_of(Tier::Warm, now) {
-            Tier::Warm
-        } else {
-            Tier::Cold
-        }
-    }
+    /// Levels of [`Horizons::pressed`].
+    pub(crate) const LEVELS: u32 = 24;
 
-    /// First instant that has buckets of this width at `now`.
-    pub(crate) fn start_of(&self, tier: Tier, now: u64) -> u64 {
-        match tier {
-            Tier::Hot => Tier::Warm
-                .floor(now.saturating_sub(self.hot))
-                .max(self.start_of(Tier::Warm, now)),
-            Tier::Warm => Tier::Cold.floor(now.saturating_sub(self.warm)),
-            Tier::Cold => Tier::Cold.floor(now.saturating_sub(self.retention)),
+    /// What is left when history has to take less room: minutes go first, for they are as many as 24 days of hours;
+    /// then the latencies of old hours, the tens of seconds, and at last the oldest hours.
+    pub(crate) fn pressed(self, level: u32) -> Self {
+        let step = |first: u32, steps: u32| level.saturating_sub(first).min(steps);
+        let halved = |ns: u64, times: u32, least: u64| (ns >> times).max(least.min(ns));
+        let hours = step(11, 12);
+        Self {
+            hot: halved(self.hot, step(9, 2), 10 * MINUTE),
+            warm: halved(self.warm, step(0, 3) + hours.min(2), HOUR),
+            detail: halved(self.detail, step(3, 6) + hours, HOUR),
+            retention: halved(self.retention, hours, 2 * HOUR),
         }
     }
 }
 
-/// What the widths of buckets are at one moment.
+/// Since when there are buckets of each width, at one moment. None of these instants ever goes back: what was rolled up
+/// stays so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Widths {
     now: u64,
     hot: u64,
     warm: u64,
     cold: u64,
+    detail: u64,
 }
 
 impl Widths {
-    pub(crate) fn at(horizons: &Horizons, now: u64) -> Self {
+    /// Moves on to `now`. The instants lie on edges of the wider buckets, so that buckets of different widths never
+    /// overlap.
+    pub(crate) fn advance(&mut self, horizons: &Horizons, now: u64) {
+        let since = |tier: Tier, horizon: u64| tier.floor(now.saturating_sub(horizon));
+        self.now = now;
+        self.cold = self.cold.max(since(Tier::Cold, horizons.retention));
+        self.detail = self.detail.max(since(Tier::Cold, horizons.detail));
+        self.warm = self.warm.max(since(Tier::Cold, horizons.warm));
+        self.hot = self.hot.max(since(Tier::Warm, horizons.hot)).max(self.warm);
+    }
+
+    /// As they were stored: see [`Widths::stored`].
+    pub(crate) fn restored([hot, warm, cold, detail]: [u64; 4]) -> Self {
         Self {
-            now,
-            hot: horizons.start_of(Tier::Hot, now),
-            warm: horizons.start_of(Tier::Warm, now),
-            cold: horizons.start_of(Tier::Cold, now),
+            now: 0,
+            hot,
+            warm,
+            cold,
+            detail,
         }
+    }
+
+    pub(crate) fn stored(&self) -> [u64; 4] {
+        [self.hot, self.warm, self.cold, self.detail]
     }
 
     /// Start of the oldest bucket kept.
@@ -109,7 +125,8 @@ impl Widths {
         self.cold
     }
 
-    fn tier(&self, at: u64) -> Tier {
+    /// The width that an instant's bucket has.
+    pub(crate) fn tier(&self, at: u64) -> Tier {
         if at >= self.hot {
             Tier::Hot
         } else if at >= self.warm {
@@ -184,6 +201,8 @@ pub(crate) struct Series {
     gone: BTreeSet<(Tier, u64)>,
     /// A bucket is dirty or gone.
     dirty: bool,
+    /// Hours before this have no latencies.
+    detail: u64,
 }
 
 /// A piece of a range: many buckets at once, or one.
@@ -270,6 +289,25 @@ impl Series {
             }
         }
         self.seal(widths);
+        if self.detail < widths.detail {
+            let hours = &mut self.tiers[Tier::Cold as usize];
+            let from = hours.partition_point(|bucket| bucket.start < self.detail);
+            let to = hours.partition_point(|bucket| bucket.start < widths.detail);
+            hours
+                .range_mut(from..to)
+                .for_each(|bucket| bucket.cell.drop_latencies());
+            self.detail = widths.detail;
+        }
+    }
+
+    /// Bytes it takes, nearly.
+    pub(crate) fn size(&self) -> usize {
+        let buckets = self.tiers.iter().flatten();
+        let totals = self.totals.iter().flat_map(BTreeMap::values);
+        buckets
+            .map(|bucket| size_of::<Bucket>() + bucket.cell.size())
+            .chain(totals.map(|total| size_of::<(u64, Total)>() + total.size()))
+            .sum()
     }
 
     /// Seals buckets whose time has been over for a minute, and sums up what is sealed.

@@ -176,9 +176,9 @@ impl Flow {
     /// The range that a query is answered for: snapped outward to the edges of the buckets kept for that time.
     #[must_use]
     pub fn window(&self, from: UnixNanos, to: UnixNanos) -> Window {
-        let floor = |at: u64| self.horizons.tier(at, self.now).floor(at);
+        let floor = |at: u64| self.widths.tier(at).floor(at);
         let from_ns = floor(from.0.min(to.0));
-        let tier = self.horizons.tier(to.0, self.now);
+        let tier = self.widths.tier(to.0);
         let to_ns = match floor(to.0) {
             edge if edge == to.0 && edge > from_ns => edge,
             edge => edge + tier.width(),

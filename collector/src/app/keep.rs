@@ -73,8 +73,8 @@ pub(super) async fn restore_flow(
         after = last.block;
         for block in &blocks {
             replayed += block.spans.len();
-            services.note(&block.spans, block.arrived);
-            flow.apply(&block.spans, block.block, block.arrived);
+            services.note(&*block.spans, block.arrived);
+            flow.apply(&*block.spans, block.block, block.arrived);
         }
     }
     if replayed > 0 {
@@ -158,12 +158,11 @@ pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedL
         .await;
     if saved.is_err() {
         rows.pop();
-        flow.write()
-            .put_back(rows.into_iter().map(|row| Row {
-                key: row.key,
-                bucket: UnixNanos(row.bucket),
-                value: row.value,
-            }));
+        flow.write().put_back(rows.into_iter().map(|row| Row {
+            key: row.key,
+            bucket: UnixNanos(row.bucket),
+            value: row.value,
+        }));
     }
     saved.context("cannot write the flow's checkpoint")
 }
