@@ -31,6 +31,7 @@ mod resolve;
 mod series;
 pub mod sketch;
 mod snapshot;
+mod sums;
 mod table;
 pub mod topology;
 mod touched;

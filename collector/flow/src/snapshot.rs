@@ -7,119 +7,20 @@ use highwater_model::names::{TopicKind, group_id, service_id, topic_id};
 use highwater_model::{ServiceKey, UnixNanos};
 
 use crate::aggregates::Aggregate;
-use crate::cell::Latencies;
 use crate::flow::Flow;
 use crate::key::{Key, OTHER, Reader};
-use crate::records::Records;
 use crate::resolve::{
     Group, Resolver, folded_id, unknown_group_id, unknown_producer_id, unknown_service_id,
 };
-use crate::series::{MINUTE, Part, SECOND, Series};
+use crate::series::{MINUTE, SECOND};
 use crate::sketch::Sketch;
+use crate::sums::{EdgeSum, NodeSum, Sum};
 use crate::topology::{
     Edge, EdgeKind, Latency, Node, NodeKind, RateSource, Topology, TopologyQuery, Window,
 };
 
 /// Rates and latencies are of this long before the end of the range.
 const RATE_WINDOW: u64 = 5 * MINUTE;
-
-/// Sums over a range.
-#[derive(Clone, Default)]
-struct Sum {
-    messages: u64,
-    errors: u64,
-    unplaced: u64,
-    recent: u64,
-    last: u64,
-    records: Records,
-    latencies: Latencies,
-}
-
-impl Sum {
-    fn of(series: &Series, window: &Window, now: u64) -> Self {
-        let (from, to) = (window.from.0, window.to.0);
-        let mut sum = Self::default();
-        let Some((start, end)) = series.last(from, to) else {
-            return sum;
-        };
-        sum.last = end.min(now.max(start));
-        series.parts(from, to, window.rate_from.0, |part| match part {
-            Part::Total(total) => {
-                sum.messages += total.messages;
-                sum.errors += total.errors;
-                sum.unplaced += total.unplaced;
-                total.add_records_to(&mut sum.records);
-            }
-            Part::Bucket(start, cell) => {
-                sum.messages += cell.messages;
-                sum.errors += cell.errors;
-                sum.unplaced += cell.unplaced;
-                cell.add_records_to(&mut sum.records);
-                if start >= window.rate_from.0 {
-                    sum.recent += cell.messages;
-                    cell.add_latencies_to(&mut sum.latencies);
-                }
-            }
-        });
-        sum
-    }
-
-    fn is_empty(&self) -> bool {
-        self.messages == 0 && self.errors == 0
-    }
-
-    /// Adds all but the records, whose topic must be known: see [`EdgeSum`].
-    fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.errors += other.errors;
-        self.unplaced += other.unplaced;
-        self.recent += other.recent;
-        self.last = self.last.max(other.last);
-        self.latencies.merge(&other.latencies);
-    }
-}
-
-#[derive(Default)]
-struct NodeSum {
-    kind: Option<NodeKind>,
-    name: Arc<str>,
-    cluster: Option<Arc<str>>,
-    namespace: Option<Arc<str>>,
-    instrumented: bool,
-    inferred: bool,
-    last: u64,
-    handled: Option<u64>,
-    offsets_rate: Option<f64>,
-    work: Sketch,
-    partitions: Option<u32>,
-}
-
-#[derive(Default)]
-struct EdgeSum {
-    instrumented: bool,
-    offsets_rate: Option<f64>,
-    sum: Sum,
-    /// By topic: a group hands its service the records of all its topics, and each topic has an offset 0. Nearly
-    /// always one.
-    records: Vec<(Arc<str>, Records)>,
-}
-
-impl EdgeSum {
-    fn add_records(&mut self, topic: &Arc<str>, records: &Records) {
-        match self.records.iter_mut().find(|(of, _)| of == topic) {
-            Some((_, known)) => known.union(records),
-            None => self.records.push((topic.clone(), records.clone())),
-        }
-    }
-
-    /// How many distinct ones over all topics; `None` when a topic had too many scattered ones to tell.
-    fn distinct(&self) -> Option<u64> {
-        self.records
-            .iter()
-            .map(|(_, records)| records.distinct())
-            .sum()
-    }
-}
 
 type EdgeKey = (EdgeKind, Arc<str>, Arc<str>);
 /// Groups in which a service reads a topic: by the ids of both.

@@ -1,5 +1,6 @@
 //! The flow's rows and its checkpoint.
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::History;
@@ -91,18 +92,17 @@ impl History {
             "SELECT bucket, key, value FROM flow WHERE bucket >= ? ORDER BY bucket, key",
         )
         .bind(int(from_bucket))
+        // Row by row: there may be hundreds of thousands, and one copy of them is enough.
+        .map(|row: SqliteRow| FlowRow {
+            bucket: unsigned(row.get(0)),
+            key: row.get(1),
+            value: row.get(2),
+        })
         .fetch_all(&mut *reader)
         .await
         .map_err(failed)?;
         Ok(FlowCheckpoint {
-            rows: rows
-                .iter()
-                .map(|row| FlowRow {
-                    bucket: unsigned(row.get(0)),
-                    key: row.get(1),
-                    value: row.get(2),
-                })
-                .collect(),
+            rows,
             last_block: checkpoint.as_ref().map_or(0, |row| unsigned(row.get(0))),
             pending: checkpoint.map(|row| row.get(1)),
         })
