@@ -248,7 +248,7 @@ impl Total {
             total.unplaced += cell.unplaced;
             cell.add_records_to(&mut records);
         }
-        // Were it not to be encoded, it would be too large to tell, which it is not.
+        // Encoding into memory cannot fail for this type.
         total.records = postcard::to_allocvec(&records).unwrap_or_default().into();
         total
     }
