@@ -25,20 +25,30 @@ struct Seen {
 
 impl Services {
     /// Notes a committed block.
-    pub fn note(&self, spans: &[Span], now: UnixNanos) {
-        let mut seen = self.0.lock();
+    pub fn note<'s>(&self, spans: impl IntoIterator<Item = &'s Span>, now: UnixNanos) {
+        let mut counts: Vec<(&ServiceKey, u64)> = Vec::new();
         for span in spans {
-            if let Some((last, count)) = seen.services.get_mut(&span.service) {
+            // The spans of a service come together: a request's resource is one service.
+            match counts.last_mut() {
+                Some((service, count)) if **service == span.service => *count += 1,
+                _ => counts.push((&span.service, 1)),
+            }
+        }
+        let mut seen = self.0.lock();
+        let mut spans = 0;
+        for (service, more) in counts {
+            spans += more;
+            if let Some((last, count)) = seen.services.get_mut(service) {
                 *last = (*last).max(now);
-                *count += 1;
+                *count += more;
             } else if seen.services.len() < MAX_SERVICES {
-                seen.services.insert(span.service.clone(), (now, 1));
+                seen.services.insert(service.clone(), (now, more));
             }
         }
         let second = now.0 / 1_000_000_000;
         match seen.recent.back_mut() {
-            Some((last, count)) if *last == second => *count += spans.len() as u64,
-            _ => seen.recent.push_back((second, spans.len() as u64)),
+            Some((last, count)) if *last == second => *count += spans,
+            _ => seen.recent.push_back((second, spans)),
         }
         while seen
             .recent

@@ -4,21 +4,29 @@
 //! the stitching table (3), facts of a cluster (4). A checkpoint holds only what changed since the last one. A second
 //! byte is the version of the encoding; a row of another version is left out and counted, never guessed at.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::ops::Range;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use highwater_model::{Operation, ServiceKey, SpanId, TraceId, UnixNanos};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
+use crate::cell::Cell;
 use crate::facts::ClusterFacts;
-use crate::flow::{Config, Flow, MAX_ENVIRONMENTS, Stats};
+use crate::flow::{Config, Flow, Stats};
+use crate::identities::SpanRef;
 use crate::key::{Key, Reader};
-use crate::series::{Cell, Delta, Series, Tier};
-use crate::table::{Applied, Entry, LinkTo, Message, Role, SEGMENT, SpanRef};
+use crate::series::{Delta, Tier, Timed, Widths};
+use crate::table::{Facts, Role, SEGMENT, Stored, lane_of};
 
 const VERSION: u8 = 1;
 const SEGMENTS: u8 = 3;
 const FACTS: u8 = 4;
+/// Rows taken up between two looks at the room they take.
+const ROWS_BETWEEN: usize = 50_000;
 
 /// A row of history: `(key, bucket)` is its identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,7 +94,7 @@ struct StoredEntry {
     failed: bool,
     seq: u64,
     message: Option<StoredMessage>,
-    applied: Option<(u32, u64, Delta)>,
+    applied: Option<(u32, u64, StoredDelta)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,28 +117,71 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).unwrap_or_default()
 }
 
-/// Gives equal values one number.
-struct Numbered<T> {
-    index: HashMap<Arc<T>, u32>,
+/// A delta with its times, so that a row can be read alone.
+#[derive(Serialize, Deserialize)]
+struct StoredDelta {
+    messages: u32,
+    errors: u32,
+    unplaced: u32,
+    produce: Option<u64>,
+    process: Option<u64>,
+    in_broker: SmallVec<[u64; 1]>,
+    records: SmallVec<[(i32, i64); 1]>,
+}
+
+impl StoredDelta {
+    fn new(delta: Delta, took_ns: u64) -> Self {
+        let took = |timed| (delta.timed == timed).then_some(took_ns);
+        Self {
+            messages: delta.messages,
+            errors: delta.errors,
+            unplaced: delta.unplaced,
+            produce: took(Timed::Produce),
+            process: took(Timed::Process),
+            in_broker: delta.in_broker,
+            records: delta.records,
+        }
+    }
+
+    fn delta(self) -> Delta {
+        Delta {
+            messages: self.messages,
+            errors: self.errors,
+            unplaced: self.unplaced,
+            timed: match (self.produce, self.process) {
+                (Some(_), _) => Timed::Produce,
+                (None, Some(_)) => Timed::Process,
+                (None, None) => Timed::No,
+            },
+            in_broker: self.in_broker,
+            records: self.records,
+        }
+    }
+}
+
+/// Gives what a segment names a number of its own, from 0, and keeps its value.
+struct Numbered<I, T> {
+    index: HashMap<I, u32, RandomState>,
     values: Vec<T>,
 }
 
-impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
+impl<I: Copy + Eq + Hash, T: Clone> Numbered<I, T> {
     fn new() -> Self {
         Self {
-            index: HashMap::new(),
+            index: HashMap::default(),
             values: Vec::new(),
         }
     }
 
-    fn of(&mut self, value: &Arc<T>) -> u32 {
-        if let Some(&at) = self.index.get(value) {
-            return at;
+    /// `None` for what has no value.
+    fn of(&mut self, id: I, value: Option<&T>) -> Option<u32> {
+        if let Some(&at) = self.index.get(&id) {
+            return Some(at);
         }
         let at = self.values.len() as u32;
-        self.index.insert(value.clone(), at);
-        self.values.push((**value).clone());
-        at
+        self.values.push(value?.clone());
+        self.index.insert(id, at);
+        Some(at)
     }
 }
 
@@ -152,50 +203,6 @@ fn role_number(role: Role) -> u8 {
     }
 }
 
-fn encode_segment<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<u8> {
-    let mut services = Numbered::new();
-    let mut readers = Numbered::new();
-    let mut keys = Numbered::new();
-    let entries = entries
-        .map(|entry| StoredEntry {
-            trace: entry.id.trace.0,
-            span: entry.id.span.0,
-            parent: entry.parent.map(|parent| parent.0),
-            service: services.of(&entry.service),
-            role: role_number(entry.role),
-            start: entry.start.0,
-            duration: entry.end.since(entry.start),
-            failed: entry.failed,
-            seq: entry.seq,
-            message: entry.message.as_ref().map(|message| StoredMessage {
-                operation: message.operation,
-                reader: readers.of(&message.reader),
-                partition: message.partition,
-                offset: message.offset,
-                named: message.named,
-                batch: message.batch,
-                work: message.work,
-                backoff: message.backoff,
-                links: message
-                    .links
-                    .iter()
-                    .map(|link| (link.to.trace.0, link.to.span.0, link.record))
-                    .collect(),
-            }),
-            applied: entry
-                .applied
-                .as_ref()
-                .map(|a| (keys.of(&a.key), a.at.0, a.delta.clone())),
-        })
-        .collect();
-    encode(&Segment {
-        services: services.values,
-        readers: readers.values,
-        keys: keys.values,
-        entries,
-    })
-}
-
 /// The key of a segment's row: sorts by lane and place.
 fn segment_key(lane: usize, segment: u64) -> Vec<u8> {
     let mut key = vec![SEGMENTS, VERSION, lane as u8];
@@ -206,16 +213,15 @@ fn segment_key(lane: usize, segment: u64) -> Vec<u8> {
 impl Flow {
     /// Returns what changed since the last call, and the last block it covers.
     ///
-    /// The caller writes it in one transaction. If that fails the changes are lost to the store: the flow is then
-    /// restored from the last checkpoint that was written, and later blocks replayed.
+    /// The caller writes it in one transaction. If that fails it gives the rows back: see [`Flow::put_back`].
     pub fn take_checkpoint(&mut self) -> Checkpoint {
         let mut rows = Vec::new();
-        for (key, (_, series)) in &mut self.series {
-            if !series.has_dirty() {
+        for aggregate in self.aggregates.iter_mut() {
+            if !aggregate.series.has_dirty() {
                 continue;
             }
-            let name = encode(&**key);
-            for (tier, bucket, cell) in series.take_dirty() {
+            let name = encode(&aggregate.key);
+            aggregate.series.take_dirty(|tier, bucket, cell| {
                 let mut row_key = Vec::with_capacity(name.len() + 2);
                 row_key.extend([tier as u8, VERSION]);
                 row_key.extend(&name);
@@ -224,9 +230,8 @@ impl Flow {
                     bucket: UnixNanos(bucket),
                     value: cell.map(encode).unwrap_or_default(),
                 });
-            }
+            });
         }
-        self.series.retain(|_, (_, series)| !series.is_empty());
         self.segment_rows(&mut rows);
         if std::mem::take(&mut self.facts_dirty) {
             for (name, facts) in &self.facts.clusters {
@@ -240,29 +245,40 @@ impl Flow {
                 });
             }
         }
+        // Of two rows for one place the new one comes first, and stays.
+        rows.append(&mut self.unsaved);
         rows.sort_by(|a, b| (&a.key, a.bucket).cmp(&(&b.key, b.bucket)));
-        let lane = |at: usize| {
-            let lane = &self.table.lanes[at];
-            (lane.first, lane.order.len() as u64)
-        };
+        rows.dedup_by(|b, a| a.key == b.key && a.bucket == b.bucket);
+        let lane = |at: usize| (self.table.lanes[at].first, self.table.lane_len(at) as u64);
+        let mut pending = encode(&State {
+            version: VERSION,
+            stats: self.stats,
+            capped: self.table.capped,
+            now: self.now,
+            lanes: [lane(0), lane(1)],
+        });
+        pending.extend(encode(&self.widths.stored()));
         Checkpoint {
             rows,
-            pending: encode(&State {
-                version: VERSION,
-                stats: self.stats,
-                capped: self.table.capped,
-                now: self.now,
-                lanes: [lane(0), lane(1)],
-            }),
+            pending,
             last_block: self.last_block,
         }
     }
 
+    /// Takes the rows of a checkpoint back that could not be written: those that do not change again until then are
+    /// part of the next.
+    pub fn put_back(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.unsaved.extend(rows);
+    }
+
     fn segment_rows(&mut self, rows: &mut Vec<Row>) {
         for lane in 0..self.table.lanes.len() {
-            let dirty = std::mem::take(&mut self.table.lanes[lane].dirty);
-            let state = &self.table.lanes[lane];
-            let first_kept = state.first / SEGMENT;
+            let dirty = self.table.lanes[lane].take_dirty();
+            let (first, length) = (
+                self.table.lanes[lane].first,
+                self.table.lane_len(lane) as u64,
+            );
+            let first_kept = first / SEGMENT;
             let gone: Vec<u64> = self.stored_segments[lane]
                 .range(..first_kept)
                 .copied()
@@ -276,25 +292,85 @@ impl Flow {
                 });
             }
             for segment in dirty {
-                let from = (segment * SEGMENT).max(state.first) - state.first;
-                let to = ((segment + 1) * SEGMENT)
-                    .saturating_sub(state.first)
-                    .min(state.order.len() as u64);
+                let from = (segment * SEGMENT).max(first) - first;
+                let to = ((segment + 1) * SEGMENT).saturating_sub(first).min(length);
                 if from >= to {
                     continue;
                 }
-                let entries = state
-                    .order
-                    .range(from as usize..to as usize)
-                    .filter_map(|id| self.table.get(*id));
                 rows.push(Row {
                     key: segment_key(lane, segment),
                     bucket: UnixNanos(u64::MAX >> 1),
-                    value: encode_segment(entries),
+                    value: self.encode_segment(lane, from, to),
                 });
                 self.stored_segments[lane].insert(segment);
             }
         }
+    }
+
+    /// Encodes the entries of a lane from one place to another, counted from the front.
+    fn encode_segment(&self, lane: usize, from: u64, to: u64) -> Vec<u8> {
+        let mut services = Numbered::new();
+        let mut readers = Numbered::new();
+        let mut keys = Numbered::new();
+        let entries = self.table.range(lane, from, to).enumerate();
+        let entries = entries
+            .filter_map(|(place, at)| {
+                let entry = at.entry;
+                let id = self.table.id(entry.ident);
+                let message = match at.message() {
+                    None => None,
+                    Some(message) => {
+                        let reader = message.reading.reader;
+                        Some(StoredMessage {
+                            operation: message.facts.operation,
+                            reader: readers.of(reader.0, self.names.reader_of(reader))?,
+                            partition: message.facts.partition,
+                            offset: message.facts.offset,
+                            named: message.facts.named,
+                            batch: message.facts.batch,
+                            work: message.facts.work,
+                            backoff: message.facts.backoff,
+                            links: message
+                                .links
+                                .iter()
+                                .map(|link| {
+                                    let to = self.table.id(link.to);
+                                    (to.trace.0, to.span.0, link.record)
+                                })
+                                .collect(),
+                        })
+                    }
+                };
+                let applied = self.table.counted(at.slot).and_then(|(series, delta)| {
+                    let key = self.aggregates.get(series).map(|aggregate| &aggregate.key);
+                    Some((
+                        keys.of(series, key)?,
+                        entry.counts_at().0,
+                        StoredDelta::new(delta, entry.took_ns()),
+                    ))
+                });
+                let service = services.of(entry.service, self.names.service_key(entry.service))?;
+                Some(StoredEntry {
+                    trace: id.trace.0,
+                    span: id.span.0,
+                    parent: entry.parent.map(|parent| self.table.id(parent).span.0),
+                    service,
+                    role: role_number(entry.role),
+                    start: entry.start.0,
+                    duration: entry.took_ns(),
+                    failed: entry.failed,
+                    seq: self.table.lanes[lane].first + from + place as u64,
+                    message,
+                    applied,
+                })
+            })
+            .collect();
+        encode(&Segment {
+            services: services.values,
+            readers: readers.values,
+            keys: keys.values,
+            entries,
+        })
     }
 
     /// Takes a stored flow up where its last checkpoint left it. Rows that cannot be read are left out; their number
@@ -314,13 +390,22 @@ impl Flow {
         if found != VERSION {
             return Err(RestoreError::Version { found });
         }
-        let state: State = postcard::from_bytes(pending).map_err(RestoreError::ReadState)?;
+        let (state, widths) =
+            postcard::take_from_bytes::<State>(pending).map_err(RestoreError::ReadState)?;
+        // The first of this version did not store them: then they are what they should be.
+        let widths = postcard::from_bytes(widths).unwrap_or_default();
         flow.stats = state.stats;
         flow.now = state.now;
         flow.last_block = last_block;
         let mut unreadable = 0;
-        let mut segments: [BTreeMap<u64, Vec<Entry>>; 2] = Default::default();
-        for row in rows {
+        flow.widths = Widths::restored(widths);
+        flow.widths.advance(&flow.config.horizons(), flow.now);
+        let mut segments: [BTreeMap<u64, Segment>; 2] = Default::default();
+        for (at, row) in rows.into_iter().enumerate() {
+            // More may be stored than can be held.
+            if at % ROWS_BETWEEN == ROWS_BETWEEN - 1 {
+                flow.roll();
+            }
             if row.value.is_empty() {
                 continue;
             }
@@ -330,9 +415,9 @@ impl Flow {
                 }
                 [SEGMENTS, VERSION, lane @ 0..=1, segment @ ..] => <[u8; 8]>::try_from(segment)
                     .ok()
-                    .zip(flow.decode_segment(&row.value))
-                    .map(|(segment, entries)| {
-                        segments[usize::from(*lane)].insert(u64::from_be_bytes(segment), entries);
+                    .zip(postcard::from_bytes(&row.value).ok())
+                    .map(|(number, segment)| {
+                        segments[usize::from(*lane)].insert(u64::from_be_bytes(number), segment);
                     }),
                 [FACTS, VERSION, name @ ..] => std::str::from_utf8(name)
                     .ok()
@@ -345,112 +430,95 @@ impl Flow {
         for (lane, segments) in segments.into_iter().enumerate() {
             let (first, length) = state.lanes[lane];
             flow.table.lanes[lane].first = first;
-            for (segment, entries) in segments {
-                flow.stored_segments[lane].insert(segment);
-                for mut entry in entries {
-                    // A row written before the last eviction may hold entries that have gone since.
-                    if entry.seq >= first && entry.seq < first.saturating_add(length) {
-                        entry.seq = first + flow.table.lanes[lane].order.len() as u64;
-                        flow.table.put(entry);
-                    }
-                }
+            for (number, segment) in segments {
+                flow.stored_segments[lane].insert(number);
+                // A row written before the last eviction may hold entries that have gone since.
+                let held = first..first.saturating_add(length);
+                unreadable += u64::from(flow.restore_segment(lane, segment, &held).is_none());
             }
-            flow.table.lanes[lane].dirty.clear();
+            flow.table.lanes[lane].take_dirty();
         }
         flow.table.capped = state.capped;
-        for (_, series) in flow.series.values_mut() {
-            series.take_dirty();
-        }
+        flow.roll();
         Ok((flow, unreadable))
     }
 
     fn restore_cell(&mut self, tier: Tier, key: &[u8], bucket: u64, value: &[u8]) -> Option<()> {
         let key: Key = postcard::from_bytes(key).ok()?;
         let cell: Cell = postcard::from_bytes(value).ok()?;
-        if self.environments.len() < MAX_ENVIRONMENTS {
-            self.environments.insert(key.environment().clone());
-        }
-        let key = Arc::new(key);
-        self.series
-            .entry(key.clone())
-            .or_insert_with(|| (key, Series::default()))
-            .1
-            .put(tier, bucket, cell);
+        self.know_environment(key.environment());
+        let raw = self.names.raw(&key);
+        let series = self.aggregates.make(raw, key);
+        self.aggregates.put(series, tier, bucket, cell);
         Some(())
     }
 
-    fn decode_segment(&mut self, value: &[u8]) -> Option<Vec<Entry>> {
-        let stored: Segment = postcard::from_bytes(value).ok()?;
+    /// Puts the entries of a segment back that are still held; `None` when one cannot be read.
+    fn restore_segment(&mut self, lane: usize, stored: Segment, held: &Range<u64>) -> Option<()> {
         let services: Vec<_> = stored
             .services
-            .into_iter()
-            .map(|service| self.table.services.get(service))
+            .iter()
+            .map(|service| self.names.service(service))
             .collect();
         let readers: Vec<_> = stored
             .readers
-            .into_iter()
-            .map(|reader| self.table.readers.get(reader))
+            .iter()
+            .map(|reader| self.names.reader(reader))
             .collect();
-        let keys: Vec<Arc<Key>> = stored
-            .keys
-            .into_iter()
-            .map(|key| match self.series.get(&key) {
-                Some((own, _)) => own.clone(),
-                None => Arc::new(key),
-            })
-            .collect();
-        stored
+        let mut keys = Vec::with_capacity(stored.keys.len());
+        for key in stored.keys {
+            let raw = self.names.raw(&key);
+            keys.push(self.aggregates.make(raw, key));
+        }
+        let entries = stored
             .entries
             .into_iter()
-            .map(|entry| {
-                let message = match entry.message {
-                    None => None,
-                    Some(message) => Some(Box::new(Message {
+            .filter(|entry| held.contains(&entry.seq));
+        for entry in entries {
+            let role = *ROLES.get(usize::from(entry.role))?;
+            let (message, links) = match entry.message {
+                None => (None, Vec::new()),
+                Some(message) => {
+                    let facts = Facts {
                         operation: message.operation,
-                        reader: readers.get(message.reader as usize)?.clone(),
                         partition: message.partition,
                         offset: message.offset,
                         named: message.named,
                         batch: message.batch,
                         work: message.work,
                         backoff: message.backoff,
-                        links: message
-                            .links
-                            .into_iter()
-                            .map(|(trace, span, record)| LinkTo {
-                                to: SpanRef {
-                                    trace: TraceId(trace),
-                                    span: SpanId(span),
-                                },
-                                record,
-                            })
-                            .collect(),
-                    })),
-                };
-                let applied = match entry.applied {
-                    None => None,
-                    Some((key, at, delta)) => Some(Box::new(Applied {
-                        key: keys.get(key as usize)?.clone(),
-                        at: UnixNanos(at),
-                        delta,
-                    })),
-                };
-                Some(Entry {
-                    id: SpanRef {
-                        trace: TraceId(entry.trace),
-                        span: SpanId(entry.span),
-                    },
-                    parent: entry.parent.map(SpanId),
-                    service: services.get(entry.service as usize)?.clone(),
-                    role: *ROLES.get(usize::from(entry.role))?,
-                    start: UnixNanos(entry.start),
-                    end: UnixNanos(entry.start.saturating_add(entry.duration)),
-                    failed: entry.failed,
-                    message,
-                    applied,
-                    seq: entry.seq,
-                })
-            })
-            .collect()
+                    };
+                    let reading = *readers.get(message.reader as usize)?;
+                    let links = message.links.into_iter().map(|(trace, span, record)| {
+                        let (trace, span) = (TraceId(trace), SpanId(span));
+                        (SpanRef { trace, span }, record)
+                    });
+                    (Some((reading, facts)), links.collect())
+                }
+            };
+            if lane_of(role) != lane || message.is_some() != (lane == 0) {
+                return None;
+            }
+            let counted = match entry.applied {
+                None => None,
+                Some((key, _, delta)) => Some((*keys.get(key as usize)?, delta.delta())),
+            };
+            self.table.restore(Stored {
+                id: SpanRef {
+                    trace: TraceId(entry.trace),
+                    span: SpanId(entry.span),
+                },
+                parent: entry.parent.map(SpanId),
+                service: *services.get(entry.service as usize)?,
+                role,
+                failed: entry.failed,
+                start: UnixNanos(entry.start),
+                end: UnixNanos(entry.start.saturating_add(entry.duration)),
+                message,
+                links,
+                counted,
+            });
+        }
+        Some(())
     }
 }

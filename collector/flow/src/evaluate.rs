@@ -1,50 +1,54 @@
 //! What one span adds to the counts, given all that is known.
 //!
-//! [`evaluate`] is a pure function of the table; [`touched_by`] names every entry whose value a new span can change.
-//! As long as the second covers the first, arrival order leaves no trace: an entry is evaluated again whenever
+//! [`evaluate`] is a pure function of the table; [`crate::touched`] names every entry whose value a new span can
+//! change. As long as the second covers the first, arrival order leaves no trace: an entry is evaluated again whenever
 //! something it looks at arrives, its old contribution is taken out and the new one put in. The rules are those of the
 //! messaging model; each function says which.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use highwater_model::Operation;
+use smallvec::{SmallVec, smallvec};
 
-use crate::key::{Key, Reader, TopicRef};
-use crate::series::Delta;
-use crate::table::{Applied, Entry, Message, Role, SpanRef, Table};
+use crate::identities::Ident;
+use crate::names::{Located, ReaderId, ServiceId};
+use crate::series::{Delta, Timed};
+use crate::table::{At, Message, Role, Table, call_delta};
 
 /// How far up a send looks for the handler around it, and how far down a handler looks for its sends.
-const MAX_DEPTH: usize = 32;
-/// Descendants looked at for one new span.
-const MAX_DESCENDANTS: usize = 4_096;
+pub(crate) const MAX_DEPTH: usize = 32;
 
-/// What `entry` adds; `None` for nothing.
-pub(crate) fn evaluate(table: &Table, entry: &Entry) -> Option<Applied> {
-    match entry.role {
-        Role::Producer => produce(table, entry),
-        Role::Consumer => consume(table, entry),
-        Role::Server => call(table, entry),
-        Role::Client | Role::Plain => None,
-    }
+/// What a span is counted under: see [`crate::key::Key`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Under {
+    Produce(ServiceId, ReaderId, Option<Located>),
+    Consume(ServiceId, Located),
+    Call(ServiceId, ServiceId),
 }
 
-fn applied(key: Key, at: highwater_model::UnixNanos, delta: Delta) -> Option<Applied> {
-    (delta.messages > 0 || delta.errors > 0).then(|| Applied {
-        key: Arc::new(key),
-        at,
-        delta,
-    })
+/// Spans at hand; nearly always one or two.
+type Spans<'t> = SmallVec<[At<'t>; 2]>;
+type Records = SmallVec<[(i32, i64); 1]>;
+
+/// What an entry adds, and under what; `None` for nothing.
+pub(crate) fn evaluate(table: &Table, at: At<'_>) -> Option<(Under, Delta)> {
+    let (under, delta) = match at.entry.role {
+        Role::Producer => produce(table, at),
+        Role::Consumer => consume(table, at),
+        Role::Server => call(table, at),
+        Role::Client | Role::Plain => None,
+    }?;
+    (!delta.is_empty()).then_some((under, delta))
 }
 
 // ---- producing ------------------------------------------------------------------------------------------------
 
-fn produce(table: &Table, entry: &Entry) -> Option<Applied> {
-    let message = entry.message.as_deref()?;
-    if counted_elsewhere(table, entry, message) {
+fn produce(table: &Table, at: At<'_>) -> Option<(Under, Delta)> {
+    let message = at.is(Role::Producer)?;
+    if counted_elsewhere(table, at, message) {
         return None;
     }
-    let delta = if entry.failed {
+    let delta = if at.entry.failed {
         // A producer span in error produced no message.
         Delta {
             errors: 1,
@@ -55,203 +59,166 @@ fn produce(table: &Table, entry: &Entry) -> Option<Applied> {
         Delta {
             messages: 1,
             unplaced: u32::from(record.is_none()),
-            produce: Some(entry.end.since(entry.start)),
+            timed: Timed::Produce,
             records: record.into_iter().collect(),
             ..Delta::default()
         }
     };
-    let via = handler_around(table, entry).map(|handler| Reader {
-        topic: topic_of(table, handler),
-        group: handler
-            .message
-            .as_ref()
-            .and_then(|m| m.reader.group.clone()),
-        client: handler
-            .message
-            .as_ref()
-            .and_then(|m| m.reader.client.clone()),
-    });
-    applied(
-        Key::Produce {
-            service: (*entry.service).clone(),
-            topic: message.reader.topic.clone(),
-            via,
-        },
-        entry.end,
-        delta,
-    )
+    let via = handler_around(table, at)
+        .and_then(|handler| Some(located(table, handler, handler.is(Role::Consumer)?, None)));
+    let under = Under::Produce(at.entry.service, message.reading.reader, via);
+    Some((under, delta))
 }
 
 /// One message, two producer spans: the create is counted, its send is not; of two nested sends of one service to one
 /// topic (a framework's and a client's instrumentation at once) the inner is, because its context travels.
-fn counted_elsewhere(table: &Table, entry: &Entry, message: &Message) -> bool {
-    let same = |other: &&Entry| {
-        other
-            .is(Role::Producer)
-            .is_some_and(|m| m.reader.topic.name == message.reader.topic.name)
-    };
-    if message.operation == Operation::Send {
-        let of_create = entry
-            .targets()
-            .into_iter()
-            .filter_map(|target| table.get(target))
-            .filter(same)
-            .any(|other| {
-                other
-                    .message
-                    .as_ref()
-                    .is_some_and(|m| m.operation == Operation::Create)
-            });
-        if of_create {
-            return true;
-        }
-        return table.refs(entry.id).filter(same).any(|inner| {
-            inner.parent_ref() == Some(entry.id)
-                && inner.service == entry.service
-                && inner
-                    .message
-                    .as_ref()
-                    .is_some_and(|m| m.operation == Operation::Send)
-        });
+fn counted_elsewhere(table: &Table, at: At<'_>, message: &Message) -> bool {
+    if message.facts.operation != Operation::Send {
+        return false;
     }
-    false
+    let same = |other: At<'_>, operation| {
+        other.is(Role::Producer).is_some_and(|m| {
+            m.facts.operation == operation && m.reading.name == message.reading.name
+        })
+    };
+    at.targets()
+        .filter_map(|target| table.get(target))
+        .any(|other| same(other, Operation::Create))
+        || table.refs(at.ident()).any(|inner| {
+            same(inner, Operation::Send)
+                && inner.entry.parent == Some(at.ident())
+                && inner.entry.service == at.entry.service
+        })
 }
 
 /// The nearest consuming span above, in the same service and trace.
-fn handler_around<'t>(table: &'t Table, entry: &Entry) -> Option<&'t Entry> {
-    let mut at = table.get(entry.parent_ref()?)?;
+pub(crate) fn handler_around<'t>(table: &'t Table, at: At<'_>) -> Option<At<'t>> {
+    let service = at.entry.service;
+    let mut above = table.get(at.entry.parent?)?;
     for _ in 0..MAX_DEPTH {
-        if at.service != entry.service {
+        if above.entry.service != service {
             return None;
         }
-        if at.role == Role::Consumer {
-            return Some(at);
+        if above.entry.role == Role::Consumer {
+            return Some(above);
         }
-        at = table.get(at.parent_ref()?)?;
+        above = table.get(above.entry.parent?)?;
     }
     None
 }
 
 // ---- consuming ------------------------------------------------------------------------------------------------
 
-fn consume(table: &Table, entry: &Entry) -> Option<Applied> {
-    let message = entry.message.as_deref()?;
-    if message.backoff || yields(table, entry, message) {
+fn consume(table: &Table, at: At<'_>) -> Option<(Under, Delta)> {
+    let message = at.is(Role::Consumer)?;
+    if message.facts.backoff || yields(table, at, message) {
         return None;
     }
-    let producers = producers_of(table, entry);
+    let producers = producers_of(table, at, message);
     let Attempts {
         count,
         records,
         open,
-    } = attempts(table, entry, message, &producers);
+    } = attempts(table, at, message, &producers);
+    let timed = if message.facts.work && count > 0 {
+        Timed::Process
+    } else {
+        Timed::No
+    };
     let delta = Delta {
         messages: count,
-        errors: if entry.failed { count } else { 0 },
+        errors: if at.entry.failed { count } else { 0 },
         unplaced: count.saturating_sub(records.len() as u32),
-        produce: None,
-        process: (message.work && count > 0).then(|| entry.end.since(entry.start)),
+        timed,
         in_broker: producers
             .iter()
-            .filter(|producer| open.as_ref().is_none_or(|open| open.contains(&producer.id)))
-            .filter_map(|producer| time_in_broker(table, entry, message, producer))
+            .filter(|producer| {
+                open.as_ref()
+                    .is_none_or(|open| open.contains(&producer.ident()))
+            })
+            .filter_map(|producer| time_in_broker(table, at, message, *producer))
             .collect(),
         records,
     };
-    applied(
-        Key::Consume {
-            service: (*entry.service).clone(),
-            reader: Reader {
-                topic: topic_of(table, entry),
-                group: message.reader.group.clone(),
-                client: message.reader.client.clone(),
-            },
-        },
-        entry.start,
-        delta,
-    )
-}
-
-fn same_topic(a: &Message, b: &Message) -> bool {
-    a.reader.topic.name == b.reader.topic.name && a.reader.topic.system == b.reader.topic.system
+    let reader = located(table, at, message, Some(&producers));
+    Some((Under::Consume(at.entry.service, reader), delta))
 }
 
 /// The same consumer: the group where both name one, else the service.
-fn same_consumer(a: &Entry, b: &Entry) -> bool {
+fn same_consumer(a: At<'_>, b: At<'_>) -> bool {
     let (Some(x), Some(y)) = (a.is(Role::Consumer), b.is(Role::Consumer)) else {
         return false;
     };
-    same_topic(x, y)
-        && match (&x.reader.group, &y.reader.group) {
+    x.reading.same_topic(&y.reading)
+        && match (x.reading.group, y.reading.group) {
             (Some(x), Some(y)) => x == y,
-            _ => a.service == b.service,
+            _ => a.entry.service == b.entry.service,
         }
 }
 
 /// Whether other spans stand for what this receive fetched: those under it, process spans linked to it, or a batch's
 /// per-message receives linked to it. A receive inside a process span (two instrumentations at once) yields too.
-fn yields(table: &Table, entry: &Entry, message: &Message) -> bool {
-    if message.operation != Operation::Receive {
+fn yields(table: &Table, at: At<'_>, message: &Message) -> bool {
+    if message.facts.operation != Operation::Receive {
         return false;
     }
-    let stands_for = |other: &Entry| {
-        same_consumer(entry, other)
-            && (other.parent_ref() == Some(entry.id)
+    let stands_for = |other: At<'_>| {
+        same_consumer(at, other)
+            && (other.entry.parent == Some(at.ident())
                 || is_process(other)
-                || (!message.named && other.is(Role::Consumer).is_some_and(|m| m.named)))
+                || (!message.facts.named
+                    && other.is(Role::Consumer).is_some_and(|m| m.facts.named)))
     };
-    if table.refs(entry.id).any(stands_for) {
-        return true;
-    }
-    entry
-        .parent_ref()
-        .and_then(|parent| table.get(parent))
-        .is_some_and(|parent| is_process(parent) && same_consumer(entry, parent))
+    table.refs(at.ident()).any(stands_for)
+        || at
+            .entry
+            .parent
+            .and_then(|parent| table.get(parent))
+            .is_some_and(|parent| is_process(parent) && same_consumer(at, parent))
 }
 
-fn is_process(entry: &Entry) -> bool {
-    entry
-        .is(Role::Consumer)
-        .is_some_and(|m| m.operation == Operation::Process)
+fn is_process(at: At<'_>) -> bool {
+    at.is(Role::Consumer)
+        .is_some_and(|m| m.facts.operation == Operation::Process)
 }
 
 /// What a consuming span is counted for.
 struct Attempts {
     count: u32,
-    records: Vec<(i32, i64)>,
+    records: Records,
     /// The linked messages that are counted here; `None` for all.
-    open: Option<HashSet<SpanRef>>,
+    open: Option<HashSet<Ident>>,
 }
 
 /// Attempts that a consuming span is counted for, and the records it is known to be of.
-fn attempts(table: &Table, entry: &Entry, message: &Message, producers: &[&Entry]) -> Attempts {
-    let links = &message.links;
-    let handled = |target: SpanRef| {
-        table
-            .refs(target)
-            .any(|other| other.id != entry.id && is_process(other) && same_consumer(entry, other))
+fn attempts(table: &Table, at: At<'_>, message: &Message, producers: &[At<'_>]) -> Attempts {
+    let (facts, links) = (&message.facts, &message.links);
+    let handled = |target: Ident| {
+        table.refs(target).any(|other| {
+            other.ident() != at.ident() && is_process(other) && same_consumer(at, other)
+        })
     };
-    if message.operation == Operation::Process || message.work {
-        let count = (links.len() as u32).max(message.batch.unwrap_or(1)).max(1);
+    if facts.operation == Operation::Process || facts.work {
+        let count = (links.len() as u32).max(facts.batch.unwrap_or(1)).max(1);
         return Attempts {
             count,
             records: records(message, producers, count, |_| true),
             open: None,
         };
     }
-    if message.named || links.is_empty() {
+    if facts.named || links.is_empty() {
         // One message, or a batch that names none of its messages. Where a process span of the same message is known,
         // that is the attempt.
-        let count = if message.named {
+        let count = if facts.named {
             1
         } else {
-            message.batch.unwrap_or(1)
+            facts.batch.unwrap_or(1)
         };
         let elsewhere = count == 1
-            && entry.targets().into_iter().any(|target| {
+            && at.targets().any(|target| {
                 table
                     .get(target)
-                    .is_none_or(|target| target.role == Role::Producer)
+                    .is_none_or(|target| target.entry.role == Role::Producer)
                     && handled(target)
             });
         let count = if elsewhere { 0 } else { count };
@@ -262,14 +229,14 @@ fn attempts(table: &Table, entry: &Entry, message: &Message, producers: &[&Entry
         };
     }
     // A batch's links lead to what was sent, or to the batch's own per-message receives, which count themselves.
-    let open: HashSet<SpanRef> = links
+    let open: HashSet<Ident> = links
         .iter()
         .map(|link| link.to)
         .filter(|&target| {
             !handled(target)
                 && !table
                     .get(target)
-                    .is_some_and(|target| same_consumer(entry, target))
+                    .is_some_and(|target| same_consumer(at, target))
         })
         .collect();
     let count = open.len() as u32;
@@ -283,20 +250,20 @@ fn attempts(table: &Table, entry: &Entry, message: &Message, producers: &[&Entry
 /// Records a consuming span is of: its own, else its links', else its producers'.
 fn records(
     message: &Message,
-    producers: &[&Entry],
+    producers: &[At<'_>],
     count: u32,
-    wanted: impl Fn(SpanRef) -> bool,
-) -> Vec<(i32, i64)> {
+    wanted: impl Fn(Ident) -> bool,
+) -> Records {
     if count == 0 {
-        return Vec::new();
+        return Records::new();
     }
     if count == 1
         && let Some(record) = message.record()
     {
-        return vec![record];
+        return smallvec![record];
     }
-    let mut found: Vec<(i32, i64)> = Vec::new();
-    let mut covered: HashSet<SpanRef> = HashSet::new();
+    let mut found = Records::new();
+    let mut covered: HashSet<Ident> = HashSet::new();
     for link in &message.links {
         if let Some(record) = link.record
             && wanted(link.to)
@@ -306,9 +273,9 @@ fn records(
         }
     }
     for producer in producers {
-        if wanted(producer.id)
-            && !covered.contains(&producer.id)
-            && let Some(record) = producer.message.as_ref().and_then(|m| m.record())
+        if wanted(producer.ident())
+            && !covered.contains(&producer.ident())
+            && let Some(record) = producer.is(Role::Producer).and_then(Message::record)
         {
             found.push(record);
         }
@@ -321,238 +288,136 @@ fn records(
 
 /// Producers a consuming span is stitched to: its parent and links, each once; where none of these is a producer,
 /// those of the receive it came through; where it has no context at all, the one at its offset.
-fn producers_of<'t>(table: &'t Table, entry: &Entry) -> Vec<&'t Entry> {
-    let Some(message) = entry.is(Role::Consumer) else {
-        return Vec::new();
-    };
-    let direct = |of: &Entry| -> Vec<&'t Entry> {
+fn producers_of<'t>(table: &'t Table, at: At<'t>, message: &Message) -> Spans<'t> {
+    let direct = |of: At<'t>| -> Spans<'t> {
         of.targets()
-            .into_iter()
             .filter_map(|target| table.get(target))
             .filter(|target| {
                 target
                     .is(Role::Producer)
-                    .is_some_and(|m| same_topic(m, message))
+                    .is_some_and(|m| m.reading.same_topic(&message.reading))
             })
             .collect()
     };
-    let found = direct(entry);
+    let found = direct(at);
     if !found.is_empty() {
         return found;
     }
-    for target in entry.targets() {
-        if message.operation == Operation::Process
-            && let Some(receive) = table.get(target)
-            && receive.role == Role::Consumer
-            && same_consumer(entry, receive)
-        {
-            let through = direct(receive);
-            // A batch receive cannot tell which of its producers this message came from.
-            if through.len() == 1 {
-                return through;
+    if message.facts.operation == Operation::Process {
+        for receive in at.targets().filter_map(|target| table.get(target)) {
+            if same_consumer(at, receive) {
+                let through = direct(receive);
+                // A batch receive cannot tell which of its producers this message came from.
+                if through.len() == 1 {
+                    return through;
+                }
             }
         }
     }
-    let mut at: Vec<&Entry> = table
-        .producers_at(entry)
+    let mut beside: Spans<'t> = table
+        .producers_beside(at)
         .filter(|producer| {
             producer.is(Role::Producer).is_some_and(|m| {
-                same_topic(m, message)
-                    && match (&m.reader.topic.cluster_id, &message.reader.topic.cluster_id) {
-                        (Some(a), Some(b)) => a == b,
-                        _ => true,
-                    }
+                m.reading.same_topic(&message.reading) && !m.reading.other_cluster(&message.reading)
             })
         })
         .collect();
     // Two records at one place: the clusters differ, and this span does not say which is its own.
-    if at.len() > 1 {
-        at.clear();
+    if beside.len() > 1 {
+        beside.clear();
     }
-    at
+    beside
 }
 
-/// The topic a consuming span reads, its cluster taken from the stitched producer where it names no cluster id.
-fn topic_of(table: &Table, entry: &Entry) -> TopicRef {
-    let Some(message) = entry.message.as_deref() else {
-        return TopicRef {
-            system: "".into(),
-            name: "".into(),
-            cluster_id: None,
-            address: None,
-        };
+/// Where a consuming span reads, its cluster taken from the stitched producer where it names no cluster id.
+fn located<'t>(
+    table: &'t Table,
+    at: At<'t>,
+    message: &Message,
+    producers: Option<&Spans<'t>>,
+) -> Located {
+    let reading = &message.reading;
+    let mut located = Located {
+        reader: reading.reader,
+        from: None,
     };
-    let mut topic = message.reader.topic.clone();
-    if topic.cluster_id.is_none() {
-        let producers = producers_of(table, entry);
-        let sent_to = |producer: &&Entry| producer.message.as_ref().map(|m| m.reader.topic.clone());
-        if let Some(id) = producers
-            .iter()
-            .filter_map(sent_to)
-            .find_map(|t| t.cluster_id)
-        {
-            topic.cluster_id = Some(id);
-        } else if topic.address.is_none() {
-            topic.address = producers.iter().filter_map(sent_to).find_map(|t| t.address);
-        }
+    if reading.cluster.is_some() {
+        return located;
     }
-    topic
+    let found;
+    let producers = match producers {
+        Some(producers) => producers,
+        None => {
+            found = producers_of(table, at, message);
+            &found
+        }
+    };
+    let sent_to = || {
+        producers
+            .iter()
+            .filter_map(|producer| producer.is(Role::Producer))
+            .map(|m| &m.reading)
+    };
+    let by_id = sent_to().find(|sent| sent.cluster.is_some());
+    let by_address = || sent_to().find(|sent| sent.has_address && !reading.has_address);
+    located.from = by_id.or_else(by_address).map(|sent| sent.reader);
+    located
 }
 
 /// Time one message waited in the broker; `None` where it is no first delivery or a clock is wrong.
-fn time_in_broker(
-    table: &Table,
-    entry: &Entry,
-    message: &Message,
-    producer: &Entry,
-) -> Option<u64> {
-    if producer.failed {
+fn time_in_broker(table: &Table, at: At<'_>, message: &Message, producer: At<'_>) -> Option<u64> {
+    let (entry, sent) = (at.entry, producer.entry);
+    if sent.failed {
         return None;
     }
-    let is_process = message.operation == Operation::Process;
-    if is_process && entry.start < producer.start {
+    let is_process = message.facts.operation == Operation::Process;
+    if is_process && entry.start < sent.start {
         // Skew: only a process span cannot start before its message was sent.
         return None;
     }
-    let order = (entry.start, entry.id);
-    let redelivered = consumers_of(table, producer).into_iter().any(|other| {
-        (other.start, other.id) < order
-            && same_consumer(entry, other)
+    let handles = is_process || message.facts.work;
+    let earlier = |other: At<'_>| {
+        other.entry.start < entry.start
+            || (other.entry.start == entry.start && table.id(other.ident()) < table.id(at.ident()))
+    };
+    let redelivered = |other: At<'_>| {
+        earlier(other)
+            && same_consumer(at, other)
             && other.is(Role::Consumer).is_some_and(|m| {
-                !yields(table, other, m)
-                    && (m.operation == Operation::Process || m.work) == (is_process || message.work)
+                (m.facts.operation == Operation::Process || m.facts.work) == handles
+                    && !yields(table, other, m)
+                    && producers_of(table, other, m)
+                        .iter()
+                        .any(|sent| sent.ident() == producer.ident())
             })
-            && producers_of(table, other)
-                .iter()
-                .any(|sent| sent.id == producer.id)
-    });
-    if redelivered {
+    };
+    if any_consumer_of(table, producer, redelivered) {
         return None;
     }
     // A fetch starts when the waiting starts: its end is the delivery. A handler starts with the message in hand.
-    let delivered = if is_process || message.work {
-        entry.start
-    } else {
-        entry.end
-    };
-    Some(delivered.since(producer.end))
+    let delivered = if handles { entry.start } else { entry.end };
+    Some(delivered.since(sent.end))
 }
 
-/// Consuming spans that may be stitched to a producer, directly, through a receive, or by offset.
-fn consumers_of<'t>(table: &'t Table, producer: &Entry) -> Vec<&'t Entry> {
-    let mut found: Vec<&Entry> = Vec::new();
-    for first in table.refs(producer.id) {
-        if first.role == Role::Consumer {
-            found.push(first);
-            found.extend(
-                table
-                    .refs(first.id)
-                    .filter(|second| second.role == Role::Consumer),
-            );
-        }
-    }
-    found.extend(table.lone_consumers_of(producer));
-    found
+/// Whether it is so for a consuming span that may be stitched to a producer: directly, through a receive, or by
+/// offset.
+fn any_consumer_of(table: &Table, producer: At<'_>, wanted: impl Fn(At<'_>) -> bool) -> bool {
+    let consumes = |at: &At<'_>| at.entry.role == Role::Consumer;
+    table
+        .refs(producer.ident())
+        .filter(consumes)
+        .any(|first| wanted(first) || table.refs(first.ident()).filter(consumes).any(&wanted))
+        || table.lone_consumers_beside(producer).any(&wanted)
 }
 
 // ---- calling --------------------------------------------------------------------------------------------------
 
-fn call(table: &Table, entry: &Entry) -> Option<Applied> {
-    let caller = table.get(entry.parent_ref()?)?;
-    if caller.role != Role::Client {
-        return None;
-    }
-    applied(
-        Key::Call {
-            caller: (*caller.service).clone(),
-            callee: (*entry.service).clone(),
-        },
-        entry.start,
-        Delta {
-            messages: 1,
-            errors: u32::from(entry.failed),
-            process: Some(entry.end.since(entry.start)),
-            ..Delta::default()
-        },
-    )
-}
-
-// ---- what a new span changes ----------------------------------------------------------------------------------
-
-/// Adds to `touched` every entry whose value the arrival of `entry` can change, itself included.
-pub(crate) fn touched_by(table: &Table, entry: &Entry, touched: &mut HashSet<SpanRef>) {
-    touched.insert(entry.id);
-    let mut add = |entry: &Entry| {
-        if matches!(entry.role, Role::Producer | Role::Consumer | Role::Server) {
-            touched.insert(entry.id);
-        }
-    };
-    // Those that name it, and, where it is part of a message's way, those that came through them.
-    for child in table.refs(entry.id) {
-        add(child);
-        if entry.role == Role::Producer && child.role == Role::Consumer {
-            table.refs(child.id).for_each(&mut add);
-        }
-        // A receive under a process span now yields: another delivery of its message may be the first one.
-        if entry.role == Role::Consumer && child.role == Role::Consumer {
-            for sent in child.targets() {
-                table.refs(sent).for_each(&mut add);
-            }
-        }
-    }
-    if matches!(entry.role, Role::Producer | Role::Consumer) {
-        table.at_place_of(entry).for_each(&mut add);
-        for target in entry.targets() {
-            if let Some(target) = table.get(target) {
-                add(target);
-                // Come through a receive: the receive's producers have other consumers too.
-                if target.role == Role::Consumer {
-                    for sent in target.targets() {
-                        for other in table.refs(sent) {
-                            add(other);
-                            table.refs(other.id).for_each(&mut add);
-                        }
-                    }
-                }
-            }
-            // Others of the same message: redeliveries, and the receive or process of it.
-            for sibling in table.refs(target) {
-                add(sibling);
-                if sibling.role == Role::Consumer {
-                    table.refs(sibling.id).for_each(&mut add);
-                }
-            }
-        }
-    }
-    sends_below(table, entry, touched);
-}
-
-/// Adds the sends of the same service below `entry`, down to the next handler: what they are attributed to can change.
-pub(crate) fn sends_below(table: &Table, entry: &Entry, touched: &mut HashSet<SpanRef>) {
-    let mut level = vec![entry];
-    let mut seen = 0;
-    for _ in 0..=MAX_DEPTH {
-        let mut next = Vec::new();
-        for above in level {
-            for child in table.refs(above.id) {
-                if child.service != entry.service || child.parent_ref() != Some(above.id) {
-                    continue;
-                }
-                seen += 1;
-                if seen > MAX_DESCENDANTS {
-                    return;
-                }
-                if child.role == Role::Producer {
-                    touched.insert(child.id);
-                }
-                if child.role != Role::Consumer {
-                    next.push(child);
-                }
-            }
-        }
-        if next.is_empty() {
-            return;
-        }
-        level = next;
-    }
+fn call(table: &Table, at: At<'_>) -> Option<(Under, Delta)> {
+    let caller = table.get(at.entry.parent?)?;
+    (caller.entry.role == Role::Client).then(|| {
+        (
+            Under::Call(caller.entry.service, at.entry.service),
+            call_delta(at.entry),
+        )
+    })
 }

@@ -1,18 +1,24 @@
 //! The flow itself: spans and samples in, maps and checkpoints out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_model::broker::Sample;
 use highwater_model::names::TopicKind;
-use highwater_model::{ServiceKey, Span, UnixNanos};
+use highwater_model::raw::SpanKind;
+use highwater_model::{Span, UnixNanos};
 
-use crate::evaluate::{evaluate, sends_below, touched_by};
+use crate::aggregates::{Aggregates, SeriesId};
+use crate::checkpoint::Row;
+use crate::evaluate::{Under, evaluate};
 use crate::facts::Facts;
-use crate::key::{Key, OTHER};
-use crate::series::{Delta, Horizons, Series, Tier};
-use crate::table::{Applied, Role, SpanRef, Table};
+use crate::identities::Slot;
+use crate::key::OTHER;
+use crate::names::{Names, RawKey};
+use crate::series::{Delta, Horizons, Tier, Timed, Widths};
+use crate::table::{Role, Table};
+use crate::touched::Touched;
 
 /// A cluster that the operator configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,12 +36,14 @@ pub struct ClusterConfig {
 pub struct Config {
     /// The configured clusters.
     pub clusters: Vec<ClusterConfig>,
-    /// Spans of messages kept for others to stitch to; about 400 bytes each.
+    /// Spans of messages kept for others to stitch to; about 250 bytes each. Of links, twice as many are kept.
     pub pending_messages: usize,
-    /// Other spans kept, to lead from a send to its handler; about 200 bytes each.
+    /// Other spans kept, to lead from a send to its handler; about 100 bytes each.
     pub pending_others: usize,
     /// Aggregates kept; what comes beyond is counted under `(other)`.
     pub max_series: usize,
+    /// Bytes of history held in memory; beyond, older buckets become wider and fewer. See [`Stats::coarsened`].
+    pub max_history: usize,
     /// Nodes of one map; what comes beyond is folded into `(other)`.
     pub max_nodes: usize,
     /// Edges of one map; what comes beyond is left out, least traffic first.
@@ -57,6 +65,7 @@ impl Default for Config {
             pending_messages: 120_000,
             pending_others: 60_000,
             max_series: 120_000,
+            max_history: 80 << 20,
             max_nodes: 20_000,
             max_edges: 100_000,
             hot: Duration::from_secs(3_600),
@@ -73,6 +82,7 @@ impl Config {
         Horizons {
             hot: ns(self.hot),
             warm: ns(self.warm),
+            detail: ns(self.retention),
             retention: ns(self.retention),
         }
     }
@@ -98,6 +108,10 @@ pub struct Stats {
     pub unstitched: u64,
     /// Contributions counted under `(other)` because there were too many aggregates.
     pub folded: u64,
+    /// How far history is coarser now than it should be, because it took too much room: 1 to 3, fewer minutes; to 9,
+    /// fewer latencies of old hours; to 11, fewer tens of seconds; beyond, fewer hours.
+    #[serde(skip)]
+    pub coarsened: u32,
 }
 
 /// The event flow: counts and latencies by edge, stitched across traces.
@@ -107,10 +121,13 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub(crate) config: Config,
-    pub(crate) horizons: Horizons,
     pub(crate) table: Table,
-    /// With the one copy of each key that contributions hold.
-    pub(crate) series: HashMap<Arc<Key>, (Arc<Key>, Series)>,
+    pub(crate) names: Names,
+    pub(crate) aggregates: Aggregates,
+    /// What the widths of buckets are now.
+    pub(crate) widths: Widths,
+    /// Empty between blocks.
+    touched: Touched,
     /// Environments that spans named.
     pub(crate) environments: BTreeSet<Arc<str>>,
     pub(crate) facts: Facts,
@@ -122,19 +139,22 @@ pub struct Flow {
     /// Segments of the stitching table that the store holds, by lane: so that they can be deleted.
     pub(crate) stored_segments: [BTreeSet<u64>; 2],
     pub(crate) facts_dirty: bool,
+    /// Rows of checkpoints that could not be written.
+    pub(crate) unsaved: Vec<Row>,
 }
 
 impl Flow {
     /// An empty flow.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let horizons = config.horizons();
         Self {
             facts: Facts::new(&config.clusters),
             config,
-            horizons,
             table: Table::default(),
-            series: HashMap::new(),
+            names: Names::default(),
+            aggregates: Aggregates::default(),
+            widths: Widths::default(),
+            touched: Touched::default(),
             environments: BTreeSet::new(),
             overrides: BTreeMap::new(),
             stats: Stats::default(),
@@ -142,42 +162,37 @@ impl Flow {
             last_block: 0,
             stored_segments: Default::default(),
             facts_dirty: false,
+            unsaved: Vec::new(),
         }
     }
 
     /// Takes the spans of a committed block in. A block that was applied already is left alone, so that a replay may
     /// begin too early. `now`: when the block was committed, not when it is replayed.
-    pub fn apply(&mut self, spans: &[Span], block: u64, now: UnixNanos) {
+    pub fn apply<'s>(
+        &mut self,
+        spans: impl IntoIterator<Item = &'s Span>,
+        block: u64,
+        now: UnixNanos,
+    ) {
         if block <= self.last_block && self.last_block > 0 {
             return;
         }
         self.last_block = block;
         self.advance(now);
-        let mut arrived = Vec::with_capacity(spans.len());
-        let mut seen: HashMap<&ServiceKey, Arc<Key>> = HashMap::new();
+        let mut arrived = Vec::new();
         let ahead = now + self.config.max_ahead;
-        let oldest = self.horizons.start_of(Tier::Cold, self.now);
         for span in spans {
             // A consumer counts by its start, a producer by its end: both must lie within the buckets.
             if span.end.max(span.start) > ahead {
                 self.stats.ahead += 1;
-            } else if span.start.0 < oldest {
+            } else if span.start.0 < self.widths.oldest() {
                 self.stats.too_old += 1;
-            } else if !self.table.insert(span) {
-                self.stats.repeated += 1;
-            } else {
+            } else if let Some(slot) = self.table.insert(span, &mut self.names) {
                 self.stats.spans += 1;
-                arrived.push(SpanRef {
-                    trace: span.trace_id,
-                    span: span.span_id,
-                });
-                let at = seen.entry(&span.service).or_insert_with(|| {
-                    Arc::new(Key::Seen {
-                        service: span.service.clone(),
-                    })
-                });
-                let key = at.clone();
-                self.count_seen(span, key);
+                self.count_seen(span, slot);
+                arrived.push(slot);
+            } else {
+                self.stats.repeated += 1;
             }
         }
         self.reevaluate(&arrived);
@@ -185,97 +200,108 @@ impl Flow {
             + self.table.evict(1, self.config.pending_others);
         self.stats.evicted += evicted;
         self.stats.unstitched = self.table.capped;
+        if self.names.crowded() {
+            self.sweep();
+        }
     }
 
     /// A service is on the map because it sends spans. The work of one that handles requests is its server spans.
-    fn count_seen(&mut self, span: &Span, key: Arc<Key>) {
-        let serves = span.kind == highwater_model::raw::SpanKind::Server;
+    fn count_seen(&mut self, span: &Span, slot: Slot) {
+        let serves = span.kind == SpanKind::Server;
         let delta = Delta {
             messages: 1,
             errors: u32::from(serves && span.error.is_some()),
-            process: serves.then(|| span.duration_ns()),
+            timed: if serves { Timed::Process } else { Timed::No },
             ..Delta::default()
         };
-        self.add(Applied {
-            key,
-            at: span.start,
-            delta,
-        });
+        let service = self.table.at(slot).map(|at| at.entry.service);
+        if let Some(series) = service.and_then(|of| self.series_of(RawKey::Seen(of))) {
+            self.aggregates
+                .add(series, span.start, &delta, span.duration_ns(), &self.widths);
+        }
     }
 
-    fn reevaluate(&mut self, arrived: &[SpanRef]) {
-        let mut touched = HashSet::with_capacity(arrived.len() * 2);
-        for &id in arrived {
-            if let Some(entry) = self.table.get(id) {
-                touched_by(&self.table, entry, &mut touched);
+    fn reevaluate(&mut self, arrived: &[Slot]) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.begin(&self.table);
+        for &slot in arrived {
+            if let Some(at) = self.table.at(slot) {
+                touched.arrived(&self.table, at);
             }
         }
         // A handler that names no cluster takes it from the producer it is stitched to, and its sends with it.
-        let handlers: Vec<SpanRef> = touched.iter().copied().collect();
-        for id in handlers {
-            if let Some(entry) = self.table.get(id)
-                && let Some(message) = entry.is(Role::Consumer)
-                && message.reader.topic.cluster_id.is_none()
+        for index in 0..touched.len() {
+            if let Some(at) = touched.get(index).and_then(|slot| self.table.at(slot))
+                && let Some(message) = at.is(Role::Consumer)
+                && message.reading.cluster.is_none()
+                && self.table.is_named(at.ident())
             {
-                sends_below(&self.table, entry, &mut touched);
+                touched.sends_below(&self.table, at);
             }
         }
-        for id in touched {
-            let Some(entry) = self.table.get(id) else {
-                continue;
-            };
-            let new = evaluate(&self.table, entry);
-            if entry.applied.as_deref() == new.as_ref() {
-                continue;
-            }
-            let old = entry.applied.clone();
-            if let Some(old) = old {
-                self.subtract(&old);
-            }
-            let new = new.map(|new| Box::new(self.add(new)));
-            self.table.set_applied(id, new);
+        while let Some(slot) = touched.pop() {
+            self.count(slot);
         }
+        self.touched = touched;
     }
 
-    /// Adds a contribution, under the key it is really counted by: `(other)` when there are too many.
-    fn add(&mut self, what: Applied) -> Applied {
-        let (horizons, now) = (self.horizons, self.now);
-        if let Some((key, series)) = self.series.get_mut(&what.key) {
-            series.add(what.at, &what.delta, &horizons, now);
-            return Applied {
-                key: key.clone(),
-                ..what
-            };
-        }
-        let key = if self.series.len() < self.config.max_series {
-            what.key.clone()
-        } else {
-            self.stats.folded += 1;
-            let environment = what.key.environment().clone();
-            Arc::new(
-                what.key
-                    .folded(if self.environments.contains(&environment) {
-                        environment
-                    } else {
-                        OTHER.into()
-                    }),
-            )
+    /// Counts an entry for what it is now worth.
+    fn count(&mut self, slot: Slot) {
+        let Some(at) = self.table.at(slot) else {
+            return;
         };
-        if self.environments.len() < MAX_ENVIRONMENTS {
-            self.environments.insert(key.environment().clone());
+        let new = evaluate(&self.table, at);
+        let (when, took_ns) = (at.entry.counts_at(), at.entry.took_ns());
+        let counted = at.entry.counted_in.is_some();
+        let new = new.and_then(|(under, delta)| {
+            let raw = self.raw_key(under);
+            Some((self.series_of(raw)?, delta))
+        });
+        match &new {
+            None if !counted => return,
+            Some((series, delta)) if self.table.is_counted(slot, *series, delta) => return,
+            _ => {}
         }
-        self.series
-            .entry(key.clone())
-            .or_insert_with(|| (key.clone(), Series::default()))
-            .1
-            .add(what.at, &what.delta, &horizons, now);
-        Applied { key, ..what }
+        if let Some((series, delta)) = self.table.counted(slot) {
+            self.aggregates
+                .subtract(series, when, &delta, took_ns, &self.widths);
+        }
+        if let Some((series, delta)) = &new {
+            self.aggregates
+                .add(*series, when, delta, took_ns, &self.widths);
+        }
+        self.table.set_counted(slot, new);
     }
 
-    fn subtract(&mut self, what: &Applied) {
-        let (horizons, now) = (self.horizons, self.now);
-        if let Some((_, series)) = self.series.get_mut(&what.key) {
-            series.subtract(what.at, &what.delta, &horizons, now);
+    fn raw_key(&mut self, under: Under) -> RawKey {
+        match under {
+            Under::Produce(service, topic, via) => {
+                RawKey::Produce(service, topic, via.map(|via| self.names.locate(via)))
+            }
+            Under::Consume(service, reader) => RawKey::Consume(service, self.names.locate(reader)),
+            Under::Call(caller, callee) => RawKey::Call(caller, callee),
+        }
+    }
+
+    /// The series that counts under a key: `(other)` when there are too many. `None` for a key that was never made.
+    fn series_of(&mut self, raw: RawKey) -> Option<SeriesId> {
+        if let Some(found) = self.aggregates.find(raw) {
+            return Some(found);
+        }
+        let (mut raw, mut key) = (raw, self.names.key(raw)?);
+        if self.aggregates.len() >= self.config.max_series {
+            self.stats.folded += 1;
+            let known = self.environments.get(key.environment()).cloned();
+            key = key.folded(known.unwrap_or_else(|| OTHER.into()));
+            raw = self.names.raw(&key);
+        }
+        self.know_environment(key.environment());
+        Some(self.aggregates.make(raw, key))
+    }
+
+    pub(crate) fn know_environment(&mut self, environment: &Arc<str>) {
+        if self.environments.len() < MAX_ENVIRONMENTS && !self.environments.contains(environment) {
+            self.environments.insert(environment.clone());
         }
     }
 
@@ -286,14 +312,44 @@ impl Flow {
         if Tier::Warm.floor(before) == Tier::Warm.floor(self.now) {
             return;
         }
-        let (horizons, now) = (self.horizons, self.now);
-        for (_, series) in self.series.values_mut() {
-            series.roll(&horizons, now);
+        self.roll();
+        if Tier::Cold.floor(before) != Tier::Cold.floor(self.now) {
+            self.sweep();
         }
-        self.series
-            .retain(|_, (_, series)| !series.is_empty() || series.has_dirty());
-        self.table.services.sweep();
-        self.table.readers.sweep();
+    }
+
+    /// Rolls up what has become too old for its width; and more, where history takes too much room.
+    pub(crate) fn roll(&mut self) {
+        loop {
+            let level = self.stats.coarsened;
+            let horizons = self.config.horizons().pressed(level);
+            self.widths.advance(&horizons, self.now);
+            self.aggregates.roll(&self.widths);
+            let size = self.aggregates.size();
+            if size > self.config.max_history && level < Horizons::LEVELS {
+                self.stats.coarsened += 1;
+                continue;
+            }
+            if size < self.config.max_history / 4 {
+                self.stats.coarsened = level.saturating_sub(1);
+            }
+            return;
+        }
+    }
+
+    /// Bytes of history held in memory, nearly.
+    #[must_use]
+    pub fn history_bytes(&self) -> usize {
+        self.aggregates.size()
+    }
+
+    /// Forgets series and names that nothing needs any more.
+    fn sweep(&mut self) {
+        let mut names = self.names.unused();
+        let mut counted_in = self.aggregates.unused();
+        self.table.mark(&mut names, &mut counted_in);
+        self.aggregates.sweep(&counted_in, &mut names);
+        self.names.sweep(&names);
     }
 
     /// Takes a broker's facts in: what its topics, groups, id and addresses are now, and how its offsets moved.

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use highwater_model::ServiceKey;
-use highwater_model::span::ClusterHint;
 use serde::{Deserialize, Serialize};
 
 /// A topic as a span names it.
@@ -16,13 +15,6 @@ pub(crate) struct TopicRef {
     pub(crate) name: Arc<str>,
     pub(crate) cluster_id: Option<Arc<str>>,
     pub(crate) address: Option<Arc<str>>,
-}
-
-impl TopicRef {
-    pub(crate) fn set_cluster(&mut self, hint: &ClusterHint) {
-        self.cluster_id.clone_from(&hint.id);
-        self.address.clone_from(&hint.address);
-    }
 }
 
 /// Where a consumer reads: topic, group, and the client id where no group is named.

@@ -9,25 +9,32 @@
 //! - Everything is bounded, and what a bound cost is counted in [`Stats`].
 //! - A checkpoint and the blocks after it give the map that was there before.
 //!
-//! A span's way: `table` keeps it with its references, `evaluate` says what it adds and whom it changes, `series` adds
-//! it up by time; `snapshot` sums a range, `resolve` names its nodes, `topology` is what comes out.
+//! A span's way: `names` gives what it names a number, `table` keeps it with its references, `touched` says whom it
+//! changes and `evaluate` what it adds, `series` adds it up by time; `snapshot` sums a range, `resolve` names its nodes, `topology` is what comes out.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod aggregates;
+mod cell;
 mod checkpoint;
 mod evaluate;
 mod facts;
 mod flow;
+mod identities;
+mod intern;
 pub mod journey;
 mod key;
 pub mod layout;
+mod names;
 pub mod records;
 mod resolve;
 mod series;
 pub mod sketch;
 mod snapshot;
+mod sums;
 mod table;
 pub mod topology;
+mod touched;
 pub mod trace;
 mod work;
 

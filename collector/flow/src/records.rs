@@ -6,12 +6,16 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+/// Runs of one partition: `(start, end)`, both included, ascending, with gaps between them. Nearly always one.
+type Runs = SmallVec<[(i64, i64); 1]>;
 
 /// A multiset of (partition, offset).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Records {
-    /// Runs by partition: start -> end, both included.
-    runs: BTreeMap<i32, BTreeMap<i64, i64>>,
+    /// By partition, ascending.
+    runs: Vec<(i32, Runs)>,
     /// How often more than once.
     again: BTreeMap<(i32, i64), u32>,
     /// Runs and repeats held.
@@ -24,41 +28,54 @@ impl Records {
     /// Runs and repeats one set may hold; above, [`Records::distinct`] is unknown.
     pub const BOUND: u32 = 8_192;
 
+    fn partition(&mut self, partition: i32) -> &mut Runs {
+        let at = match self.runs.binary_search_by_key(&partition, |(of, _)| *of) {
+            Ok(at) => at,
+            Err(at) => {
+                self.runs.insert(at, (partition, Runs::new()));
+                at
+            }
+        };
+        &mut self.runs[at].1
+    }
+
+    /// Counts one addition of what is there already.
+    fn repeat(&mut self, partition: i32, offset: i64, times: u32) {
+        let again = self.again.entry((partition, offset)).or_insert(0);
+        if *again == 0 {
+            self.size += 1;
+        }
+        *again = again.saturating_add(times);
+    }
+
     /// Adds one.
     pub fn insert(&mut self, partition: i32, offset: i64) {
         if self.overflowed {
             return;
         }
-        let runs = self.runs.entry(partition).or_default();
-        let before = runs.range(..=offset).next_back().map(|(&s, &e)| (s, e));
-        if before.is_some_and(|(_, end)| end >= offset) {
-            let again = self.again.entry((partition, offset)).or_insert(0);
-            if *again == 0 {
-                self.size += 1;
+        let runs = self.partition(partition);
+        // Offsets come nearly in order: the last run is looked at first.
+        let at = match runs.last() {
+            Some(&(start, _)) if start <= offset => runs.len(),
+            _ => runs.partition_point(|&(start, _)| start <= offset),
+        };
+        let before = at.checked_sub(1).map(|before| runs[before].1);
+        let follows = before.is_some_and(|end| end.checked_add(1) == Some(offset));
+        let leads = runs
+            .get(at)
+            .is_some_and(|&(start, _)| offset.checked_add(1) == Some(start));
+        match (follows, leads) {
+            _ if before.is_some_and(|end| end >= offset) => self.repeat(partition, offset, 1),
+            (true, true) => {
+                runs[at - 1].1 = runs[at].1;
+                runs.remove(at);
+                self.size = self.size.saturating_sub(1);
             }
-            *again = again.saturating_add(1);
-        } else {
-            let left = before.filter(|&(_, end)| end.checked_add(1) == Some(offset));
-            let right = offset
-                .checked_add(1)
-                .and_then(|next| runs.get(&next).map(|&end| (next, end)));
-            match (left, right) {
-                (Some((start, _)), Some((next, end))) => {
-                    runs.remove(&next);
-                    runs.insert(start, end);
-                    self.size -= 1;
-                }
-                (Some((start, _)), None) => {
-                    runs.insert(start, offset);
-                }
-                (None, Some((next, end))) => {
-                    runs.remove(&next);
-                    runs.insert(offset, end);
-                }
-                (None, None) => {
-                    runs.insert(offset, offset);
-                    self.size += 1;
-                }
+            (true, false) => runs[at - 1].1 = offset,
+            (false, true) => runs[at].0 = offset,
+            (false, false) => {
+                runs.insert(at, (offset, offset));
+                self.size += 1;
             }
         }
         if self.size > Self::BOUND {
@@ -75,31 +92,39 @@ impl Records {
             *again -= 1;
             if *again == 0 {
                 self.again.remove(&(partition, offset));
-                self.size -= 1;
+                self.size = self.size.saturating_sub(1);
             }
             return;
         }
-        let Some(runs) = self.runs.get_mut(&partition) else {
+        let Ok(of) = self.runs.binary_search_by_key(&partition, |(of, _)| *of) else {
             return;
         };
-        let Some((&start, &end)) = runs.range(..=offset).next_back() else {
+        let runs = &mut self.runs[of].1;
+        let Some(at) = runs
+            .partition_point(|&(start, _)| start <= offset)
+            .checked_sub(1)
+        else {
             return;
         };
+        let (start, end) = runs[at];
         if end < offset {
             return;
         }
-        runs.remove(&start);
-        self.size -= 1;
-        if start < offset {
-            runs.insert(start, offset - 1);
-            self.size += 1;
-        }
-        if offset < end {
-            runs.insert(offset + 1, end);
-            self.size += 1;
+        match (start < offset, offset < end) {
+            (true, true) => {
+                runs[at].1 = offset - 1;
+                runs.insert(at + 1, (offset + 1, end));
+                self.size += 1;
+            }
+            (true, false) => runs[at].1 = offset - 1,
+            (false, true) => runs[at].0 = offset + 1,
+            (false, false) => {
+                runs.remove(at);
+                self.size = self.size.saturating_sub(1);
+            }
         }
         if runs.is_empty() {
-            self.runs.remove(&partition);
+            self.runs.remove(of);
         }
         if self.size > Self::BOUND {
             self.overflow();
@@ -113,23 +138,19 @@ impl Records {
             return;
         }
         if self.runs.is_empty() {
-            *self = other.clone();
+            self.clone_from(other);
             return;
         }
-        for (&partition, runs) in &other.runs {
-            for (&start, &end) in runs {
-                self.insert_run(partition, start, end, true);
+        for (partition, runs) in &other.runs {
+            for &(start, end) in runs {
+                self.insert_run(*partition, start, end, true);
                 if self.overflowed {
                     return;
                 }
             }
         }
         for (&(partition, offset), &times) in &other.again {
-            let again = self.again.entry((partition, offset)).or_insert(0);
-            if *again == 0 {
-                self.size += 1;
-            }
-            *again = again.saturating_add(times);
+            self.repeat(partition, offset, times);
         }
         if self.size > Self::BOUND {
             self.overflow();
@@ -142,9 +163,9 @@ impl Records {
             self.overflow();
             return;
         }
-        for (&partition, runs) in &other.runs {
-            for (&start, &end) in runs {
-                self.insert_run(partition, start, end, false);
+        for (partition, runs) in &other.runs {
+            for &(start, end) in runs {
+                self.insert_run(*partition, start, end, false);
                 if self.overflowed {
                     return;
                 }
@@ -154,47 +175,39 @@ impl Records {
 
     /// Adds a whole run; offsets that are there already become repeats if asked for.
     fn insert_run(&mut self, partition: i32, start: i64, end: i64, count_repeats: bool) {
-        let runs = self.runs.entry(partition).or_default();
-        // Nearly always a run follows on the last one, or stands alone.
-        if let Some((&s, e)) = runs.range_mut(..=end.saturating_add(1)).next_back() {
-            if s <= start && e.saturating_add(1) == start {
-                *e = end;
-                return;
-            }
-            if !count_repeats && s <= start && *e >= end {
-                return;
-            }
+        let runs = self.partition(partition);
+        // Nearly always a run follows on the last one.
+        if let Some(last) = runs.last_mut()
+            && last.0 <= start
+            && last.1.saturating_add(1) == start
+        {
+            last.1 = end;
+            return;
         }
-        let touching: Vec<(i64, i64)> = runs
-            .range(..=end.saturating_add(1))
-            .rev()
-            .take_while(|&(_, &e)| e >= start.saturating_sub(1))
-            .map(|(&s, &e)| (s, e))
-            .collect();
-        let (mut low, mut high) = (start, end);
-        let mut overlap = Vec::new();
-        for &(s, e) in &touching {
-            runs.remove(&s);
-            low = low.min(s);
-            high = high.max(e);
-            let (from, to) = (s.max(start), e.min(end));
-            if count_repeats && from <= to {
-                overlap.push((from, to));
-            }
-        }
-        runs.insert(low, high);
-        self.size = self.size + 1 - touching.len() as u32;
-        for (from, to) in overlap {
-            if to - from >= i64::from(Self::BOUND) {
-                self.overflow();
-                return;
-            }
-            for offset in from..=to {
-                let again = self.again.entry((partition, offset)).or_insert(0);
-                if *again == 0 {
-                    self.size += 1;
+        // Those that it touches or overlaps.
+        let first = runs.partition_point(|&(_, e)| e < start.saturating_sub(1));
+        let after = runs.partition_point(|&(s, _)| s <= end.saturating_add(1));
+        if first >= after {
+            runs.insert(first, (start, end));
+            self.size += 1;
+        } else {
+            let touching = after - first;
+            let overlap: Vec<(i64, i64)> = runs[first..after]
+                .iter()
+                .map(|&(s, e)| (s.max(start), e.min(end)))
+                .filter(|(from, to)| count_repeats && from <= to)
+                .collect();
+            runs[first] = (runs[first].0.min(start), runs[after - 1].1.max(end));
+            runs.drain(first + 1..after);
+            self.size = self.size.saturating_sub(touching as u32 - 1);
+            for (from, to) in overlap {
+                if to.saturating_sub(from) >= i64::from(Self::BOUND) {
+                    self.overflow();
+                    return;
                 }
-                *again = again.saturating_add(1);
+                for offset in from..=to {
+                    self.repeat(partition, offset, 1);
+                }
             }
         }
         if self.size > Self::BOUND {
@@ -217,10 +230,10 @@ impl Records {
         }
         Some(
             self.runs
-                .values()
-                .flatten()
-                .map(|(&start, &end)| end.abs_diff(start) + 1)
-                .sum(),
+                .iter()
+                .flat_map(|(_, runs)| runs)
+                .map(|&(start, end)| end.abs_diff(start).saturating_add(1))
+                .fold(0, u64::saturating_add),
         )
     }
 

@@ -37,7 +37,7 @@ impl<'f> Resolver<'f> {
     pub(crate) fn new<'k>(
         facts: &'f Facts,
         environment: &'f str,
-        keys: impl Iterator<Item = &'k Arc<Key>> + Clone,
+        keys: impl Iterator<Item = &'k Key> + Clone,
     ) -> Self {
         let mut resolver = Self {
             facts,
@@ -45,7 +45,7 @@ impl<'f> Resolver<'f> {
             strangers: HashMap::new(),
             with_spans: BTreeSet::new(),
         };
-        let topics = keys.clone().filter_map(|key| match &**key {
+        let topics = keys.clone().filter_map(|key| match key {
             Key::Produce { topic, .. } => Some(topic),
             Key::Consume { reader, .. } => Some(&reader.topic),
             _ => None,
@@ -62,7 +62,7 @@ impl<'f> Resolver<'f> {
             }
         }
         for key in keys {
-            if let Key::Consume { reader, .. } = &**key
+            if let Key::Consume { reader, .. } = key
                 && let Some(group) = &reader.group
             {
                 let cluster = resolver.cluster(&reader.topic);

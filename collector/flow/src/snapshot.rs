@@ -6,115 +6,21 @@ use std::sync::Arc;
 use highwater_model::names::{TopicKind, group_id, service_id, topic_id};
 use highwater_model::{ServiceKey, UnixNanos};
 
+use crate::aggregates::Aggregate;
 use crate::flow::Flow;
 use crate::key::{Key, OTHER, Reader};
-use crate::records::Records;
 use crate::resolve::{
     Group, Resolver, folded_id, unknown_group_id, unknown_producer_id, unknown_service_id,
 };
-use crate::series::{MINUTE, SECOND, Series};
+use crate::series::{MINUTE, SECOND};
 use crate::sketch::Sketch;
+use crate::sums::{EdgeSum, NodeSum, Sum};
 use crate::topology::{
     Edge, EdgeKind, Latency, Node, NodeKind, RateSource, Topology, TopologyQuery, Window,
 };
 
 /// Rates and latencies are of this long before the end of the range.
 const RATE_WINDOW: u64 = 5 * MINUTE;
-
-/// Sums over a range.
-#[derive(Clone, Default)]
-struct Sum {
-    messages: u64,
-    errors: u64,
-    unplaced: u64,
-    recent: u64,
-    last: u64,
-    records: Records,
-    produce: Sketch,
-    in_broker: Sketch,
-    process: Sketch,
-}
-
-impl Sum {
-    fn of(series: &Series, window: &Window, now: u64) -> Self {
-        let mut sum = Self::default();
-        for (bucket, tier, cell) in series.range(window.from.0, window.to.0) {
-            if cell.is_empty() {
-                continue;
-            }
-            sum.messages += cell.messages;
-            sum.errors += cell.errors;
-            sum.unplaced += cell.unplaced;
-            sum.records.union(&cell.records);
-            sum.last = sum.last.max((bucket + tier.width()).min(now.max(bucket)));
-            if bucket >= window.rate_from.0 {
-                sum.recent += cell.messages;
-                sum.produce.merge(&cell.produce);
-                sum.in_broker.merge(&cell.in_broker);
-                sum.process.merge(&cell.process);
-            }
-        }
-        sum
-    }
-
-    fn is_empty(&self) -> bool {
-        self.messages == 0 && self.errors == 0
-    }
-
-    /// Adds all but the records, whose topic must be known: see [`EdgeSum`].
-    fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.errors += other.errors;
-        self.unplaced += other.unplaced;
-        self.recent += other.recent;
-        self.last = self.last.max(other.last);
-        self.produce.merge(&other.produce);
-        self.in_broker.merge(&other.in_broker);
-        self.process.merge(&other.process);
-    }
-}
-
-#[derive(Default)]
-struct NodeSum {
-    kind: Option<NodeKind>,
-    name: Arc<str>,
-    cluster: Option<Arc<str>>,
-    namespace: Option<Arc<str>>,
-    instrumented: bool,
-    inferred: bool,
-    last: u64,
-    handled: Option<u64>,
-    offsets_rate: Option<f64>,
-    work: Sketch,
-    partitions: Option<u32>,
-}
-
-#[derive(Default)]
-struct EdgeSum {
-    instrumented: bool,
-    offsets_rate: Option<f64>,
-    sum: Sum,
-    /// By topic: a group hands its service the records of all its topics, and each topic has an offset 0. Nearly
-    /// always one.
-    records: Vec<(Arc<str>, Records)>,
-}
-
-impl EdgeSum {
-    fn add_records(&mut self, topic: &Arc<str>, records: &Records) {
-        match self.records.iter_mut().find(|(of, _)| of == topic) {
-            Some((_, known)) => known.union(records),
-            None => self.records.push((topic.clone(), records.clone())),
-        }
-    }
-
-    /// How many distinct ones over all topics; `None` when a topic had too many scattered ones to tell.
-    fn distinct(&self) -> Option<u64> {
-        self.records
-            .iter()
-            .map(|(_, records)| records.distinct())
-            .sum()
-    }
-}
 
 type EdgeKey = (EdgeKind, Arc<str>, Arc<str>);
 /// Groups in which a service reads a topic: by the ids of both.
@@ -161,19 +67,19 @@ fn base_topic(topic: &str) -> Option<&str> {
 impl Flow {
     /// Start of the earliest bucket that an environment has.
     fn first_bucket(&self, environment: &str) -> Option<u64> {
-        self.series
+        self.aggregates
             .iter()
-            .filter(|(key, _)| **key.environment() == *environment)
-            .filter_map(|(_, (_, series))| series.first())
+            .filter(|aggregate| **aggregate.key.environment() == *environment)
+            .filter_map(|aggregate| aggregate.series.first())
             .min()
     }
 
     /// The range that a query is answered for: snapped outward to the edges of the buckets kept for that time.
     #[must_use]
     pub fn window(&self, from: UnixNanos, to: UnixNanos) -> Window {
-        let floor = |at: u64| self.horizons.tier(at, self.now).floor(at);
+        let floor = |at: u64| self.widths.tier(at).floor(at);
         let from_ns = floor(from.0.min(to.0));
-        let tier = self.horizons.tier(to.0, self.now);
+        let tier = self.widths.tier(to.0);
         let to_ns = match floor(to.0) {
             edge if edge == to.0 && edge > from_ns => edge,
             edge => edge + tier.width(),
@@ -199,7 +105,11 @@ impl Flow {
         });
         let mut builder = Builder {
             flow: self,
-            resolver: Resolver::new(&self.facts, &query.environment, self.series.keys()),
+            resolver: Resolver::new(
+                &self.facts,
+                &query.environment,
+                self.aggregates.iter().map(|a| &a.key),
+            ),
             window,
             until: window.to.0.min(now.0.max(self.now)),
             nodes: HashMap::new(),
@@ -345,7 +255,7 @@ impl Builder<'_> {
 
     fn spans(&mut self, environment: &str) {
         let mut sends = Vec::new();
-        for (key, (_, series)) in &self.flow.series {
+        for Aggregate { key, series, .. } in self.flow.aggregates.iter() {
             if **key.environment() != *environment {
                 continue;
             }
@@ -353,12 +263,12 @@ impl Builder<'_> {
             if sum.is_empty() {
                 continue;
             }
-            match &**key {
+            match key {
                 Key::Seen { service } => {
                     let id = self.service(service, sum.last);
                     if let Some(node) = self.nodes.get_mut(&id) {
-                        node.work.merge(&sum.process);
-                        let served = sum.process.count();
+                        node.work.merge(&sum.latencies.process);
+                        let served = sum.latencies.process.count();
                         if served > 0 {
                             node.handled = Some(node.handled.unwrap_or(0) + served);
                         }
@@ -493,7 +403,7 @@ impl Builder<'_> {
             }
         }
         if let Some(node) = self.nodes.get_mut(&service) {
-            node.work.merge(&sum.process);
+            node.work.merge(&sum.latencies.process);
         }
         if let Some(node) = self.nodes.get_mut(&topic) {
             node.instrumented = true;
@@ -588,16 +498,16 @@ impl Builder<'_> {
     /// Topics that producer spans of any environment name in the range.
     fn produced_anywhere(&self) -> BTreeSet<(Arc<str>, Arc<str>)> {
         self.flow
-            .series
+            .aggregates
             .iter()
-            .filter_map(|(key, (_, series))| match &**key {
-                Key::Produce { topic, .. } => Some((topic, series)),
+            .filter_map(|aggregate| match &aggregate.key {
+                Key::Produce { topic, .. } => Some((topic, &aggregate.series)),
                 _ => None,
             })
             .filter(|(_, series)| {
                 series
                     .range(self.window.from.0, self.window.to.0)
-                    .any(|(_, _, cell)| cell.messages > 0)
+                    .any(|(_, cell)| cell.messages > 0)
             })
             .map(|(topic, _)| (self.resolver.cluster(topic), topic.name.clone()))
             .collect()
@@ -681,7 +591,7 @@ impl Builder<'_> {
                 produce
                     .entry(to.clone())
                     .or_default()
-                    .merge(&edge.sum.produce);
+                    .merge(&edge.sum.latencies.produce);
             }
         }
         let mut nodes: Vec<Node> = self
@@ -729,10 +639,10 @@ impl Builder<'_> {
                         produce: if kind == EdgeKind::Delivers {
                             produce.get(&from).cloned().unwrap_or_default()
                         } else {
-                            sum.produce
+                            sum.latencies.produce
                         },
-                        in_broker: sum.in_broker,
-                        process: sum.process,
+                        in_broker: sum.latencies.in_broker,
+                        process: sum.latencies.process,
                     },
                     from,
                     to,

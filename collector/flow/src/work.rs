@@ -2,6 +2,8 @@
 
 use highwater_model::UnixNanos;
 
+use crate::aggregates::Aggregate;
+use crate::cell::Latencies;
 use crate::flow::Flow;
 use crate::key::Key;
 use crate::resolve::{Group, Resolver};
@@ -35,10 +37,14 @@ impl Flow {
     ) -> Vec<GroupWork> {
         let mut work = vec![GroupWork::default(); steps];
         let step_ns = step_ns.max(1);
-        let resolver = Resolver::new(&self.facts, environment, self.series.keys());
+        let resolver = Resolver::new(
+            &self.facts,
+            environment,
+            self.aggregates.iter().map(|a| &a.key),
+        );
         let to = from.0.saturating_add(step_ns.saturating_mul(steps as u64));
-        for (key, (_, series)) in &self.series {
-            let Key::Consume { reader, .. } = &**key else {
+        for Aggregate { key, series, .. } in self.aggregates.iter() {
+            let Key::Consume { reader, .. } = key else {
                 continue;
             };
             if **key.environment() != *environment {
@@ -53,12 +59,14 @@ impl Flow {
             if !same {
                 continue;
             }
-            for (bucket, _, cell) in series.range(from.0, to) {
+            for (bucket, cell) in series.range(from.0, to) {
                 let index = bucket.saturating_sub(from.0) / step_ns;
                 if let Some(step) = work.get_mut(index as usize) {
                     step.attempts += cell.messages;
                     step.errors += cell.errors;
-                    step.process.merge(&cell.process);
+                    let mut latencies = Latencies::default();
+                    cell.add_latencies_to(&mut latencies);
+                    step.process.merge(&latencies.process);
                 }
             }
         }

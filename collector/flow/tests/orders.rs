@@ -77,6 +77,7 @@ proptest! {
         order in any::<u64>(),
         batch in 1usize..12,
         every in 1usize..5,
+        failing in 2usize..6,
         killed in 0usize..40,
     ) {
         let expected = in_order(&world);
@@ -88,16 +89,22 @@ proptest! {
         flow.observe(&world.sample);
         history.save(flow.take_checkpoint());
         for (at, spans) in blocks.iter().enumerate().take(killed) {
-            flow.apply(spans, at as u64 + 1, NOW);
+            flow.apply(*spans, at as u64 + 1, NOW);
             if at % every == 0 {
-                history.save(flow.take_checkpoint());
+                let checkpoint = flow.take_checkpoint();
+                // Some cannot be written.
+                if at % failing == 0 {
+                    flow.put_back(checkpoint.rows);
+                } else {
+                    history.save(checkpoint);
+                }
             }
         }
         // Killed here: what was not checkpointed is replayed, from earlier than needed.
         let mut flow = history.restore();
         prop_assert_eq!(flow.last_block(), history.last_block);
         for (at, spans) in blocks.iter().enumerate() {
-            flow.apply(spans, at as u64 + 1, NOW);
+            flow.apply(*spans, at as u64 + 1, NOW);
         }
         flow.observe(&world.sample);
         prop_assert_eq!(flow.topology(&query(), NOW), expected.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use highwater_api::Services;
 use highwater_flow::Flow;
-use highwater_model::{Batch, Span};
+use highwater_model::Batch;
 use highwater_pipeline::{Commit, CommitError, Committed};
 use highwater_store::{SpanWriter, Store};
 use parking_lot::RwLock;
@@ -28,20 +28,20 @@ impl Commit for Committer {
             .map_err(|error| CommitError {
                 reason: chain(&error).into(),
             })?;
-        let spans: Vec<Span> = batches
-            .iter()
-            .flat_map(|batch| &batch.spans)
-            .zip(&written.kept)
-            .filter(|(_, kept)| **kept)
-            .map(|(span, _)| span.span.clone())
-            .collect();
-        if !spans.is_empty() {
-            self.services.note(&spans, arrived);
-            self.flow.write().apply(&spans, written.block, arrived);
+        let stored = written.kept.iter().filter(|kept| **kept).count();
+        if stored > 0 {
+            let spans = batches
+                .iter()
+                .flat_map(|batch| &batch.spans)
+                .zip(&written.kept)
+                .filter(|(_, kept)| **kept)
+                .map(|(span, _)| &span.span);
+            self.services.note(spans.clone(), arrived);
+            self.flow.write().apply(spans, written.block, arrived);
         }
         Ok(Committed {
             block: written.block,
-            stored: spans.len(),
+            stored,
             duplicates: written.duplicates,
         })
     }

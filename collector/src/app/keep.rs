@@ -73,8 +73,8 @@ pub(super) async fn restore_flow(
         after = last.block;
         for block in &blocks {
             replayed += block.spans.len();
-            services.note(&block.spans, block.arrived);
-            flow.apply(&block.spans, block.block, block.arrived);
+            services.note(&*block.spans, block.arrived);
+            flow.apply(&*block.spans, block.block, block.arrived);
         }
     }
     if replayed > 0 {
@@ -132,7 +132,7 @@ pub(super) async fn restore_sparks(
     Ok(())
 }
 
-/// Writes what changed, in one transaction.
+/// Writes what changed, in one transaction. What could not be written is written with the next.
 pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedLag) -> Result<()> {
     let taken = flow.write().take_checkpoint();
     let memory =
@@ -142,7 +142,7 @@ pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedL
         bucket: FOR_EVER.0,
         value: memory,
     };
-    let rows: Vec<FlowRow> = taken
+    let mut rows: Vec<FlowRow> = taken
         .rows
         .into_iter()
         .map(|row| FlowRow {
@@ -152,34 +152,35 @@ pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedL
         })
         .chain([lag_row])
         .collect();
-    store
+    let saved = store
         .history()
         .save_flow(&rows, &taken.pending, taken.last_block)
-        .await
-        .context("cannot write the flow's checkpoint")
+        .await;
+    if saved.is_err() {
+        rows.pop();
+        flow.write().put_back(rows.into_iter().map(|row| Row {
+            key: row.key,
+            bucket: UnixNanos(row.bucket),
+            value: row.value,
+        }));
+    }
+    saved.context("cannot write the flow's checkpoint")
 }
 
-/// Checkpoints every ten seconds. One that cannot be written ends the collector's hope of a cheap restart, not the
-/// collector: the rows that changed are lost to the store, so the next start builds the flow from the blocks.
+/// Checkpoints every ten seconds. One that cannot be written makes a restart dearer, not wrong: the last one that was
+/// stands, and the blocks after it are replayed.
 pub(super) async fn checkpoints(
     store: Store,
     flow: Arc<RwLock<Flow>>,
     lag: SharedLag,
     stop: CancellationToken,
 ) -> Result<()> {
-    let mut broken = false;
     while !pause(CHECKPOINT_EVERY, &stop).await {
-        if broken {
-            // Rows of the failed checkpoint are gone: only a flow without a checkpoint is right again.
-            broken = store.history().forget_flow().await.is_err();
-            continue;
-        }
         if let Err(error) = checkpoint(&store, &flow, &lag).await {
             tracing::error!(
                 error = format!("{error:#}"),
-                "checkpoint failed; the next start replays the stored spans"
+                "checkpoint failed; its changes are written with the next"
             );
-            broken = true;
         }
     }
     Ok(())

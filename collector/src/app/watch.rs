@@ -53,9 +53,12 @@ pub(super) fn flow_config(settings: &Settings) -> FlowConfig {
             .map(|address| address.as_str().into())
             .collect(),
     });
+    let defaults = FlowConfig::default();
     FlowConfig {
         clusters: clusters.collect(),
-        ..FlowConfig::default()
+        // Counts outlive the spans they were made of.
+        retention: defaults.retention.max(settings.retention.0),
+        ..defaults
     }
 }
 

@@ -1,5 +1,6 @@
 //! The flow's rows and its checkpoint.
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
 use super::History;
@@ -91,39 +92,20 @@ impl History {
             "SELECT bucket, key, value FROM flow WHERE bucket >= ? ORDER BY bucket, key",
         )
         .bind(int(from_bucket))
+        // Row by row: there may be hundreds of thousands, and one copy of them is enough.
+        .map(|row: SqliteRow| FlowRow {
+            bucket: unsigned(row.get(0)),
+            key: row.get(1),
+            value: row.get(2),
+        })
         .fetch_all(&mut *reader)
         .await
         .map_err(failed)?;
         Ok(FlowCheckpoint {
-            rows: rows
-                .iter()
-                .map(|row| FlowRow {
-                    bucket: unsigned(row.get(0)),
-                    key: row.get(1),
-                    value: row.get(2),
-                })
-                .collect(),
+            rows,
             last_block: checkpoint.as_ref().map_or(0, |row| unsigned(row.get(0))),
             pending: checkpoint.map(|row| row.get(1)),
         })
-    }
-
-    /// Forgets the saved flow, so that the next start builds it anew from the stored spans.
-    ///
-    /// # Errors
-    /// When nothing of it was forgotten.
-    pub async fn forget_flow(&self) -> Result<()> {
-        self.write("the flow", async |connection, _| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query("DELETE FROM flow")
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("DELETE FROM flow_checkpoint")
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await
-        })
-        .await
     }
 
     /// Removes the rows of buckets before `bucket`; gives their number.
