@@ -164,6 +164,7 @@ async fn serve(settings: Settings) -> Result<()> {
         stop(),
     ));
     tasks.spawn(keep::retention(store.clone(), stop()));
+    tasks.spawn(keep::clustering(store.clone(), stop()));
     tasks.spawn(watch::tell(Arc::clone(&stats), Arc::clone(&events), stop()));
     tasks.spawn({
         let (dead_letters, stop) = (dead_letters, stop());

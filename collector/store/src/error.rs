@@ -97,6 +97,16 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// A partition could not be clustered; it stays as it was.
+    #[error("cannot cluster spans by trace")]
+    Cluster {
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The store is being closed.
+    #[error("the store is being closed")]
+    Closing,
     /// A query on the span store failed.
     #[error("cannot read {what}")]
     Read {

@@ -18,9 +18,15 @@ pub struct Options {
     pub history_retention: Duration,
     /// A partition holds the arrivals of this long. `None`: a 24th of the retention, at least an hour.
     pub partition_width: Option<Duration>,
+    /// The file that arrivals are written to ends with so many spans; its spans are then clustered by trace, which
+    /// takes memory for each.
+    pub partition_spans: u64,
+    /// How much the clustering gives way to other work: its thread's niceness, of which 10 leaves it a tenth of a
+    /// core that another thread wants.
+    pub background_nice: i32,
     /// A segment's index is packed and written once it has so many spans.
     pub seal_spans: u64,
-    /// Identities of spans kept in memory to recognise resends; 35 bytes each.
+    /// Identities of spans kept in memory to recognise resends; 20 bytes each.
     pub recent_spans: usize,
     /// A block holds at most so many spans: reading one span decompresses its block.
     pub block_spans: usize,
@@ -40,9 +46,12 @@ impl Default for Options {
             retention_bytes: 50 << 30,
             history_retention: Duration::from_secs(90 * 24 * 3600),
             partition_width: None,
+            partition_spans: 300_000,
+            background_nice: 10,
             seal_spans: 500_000,
-            recent_spans: 2_000_000,
-            block_spans: 2_048,
+            // Seven eighths of two tables of a power of two: one more would double the memory.
+            recent_spans: 1_835_008,
+            block_spans: 1_024,
             block_bytes: 2 << 20,
             readers: 4,
             cache_bytes: 32 << 20,

@@ -1,7 +1,7 @@
 //! The index of the open segment, in memory, and its packed form on disk.
 
 use super::bytes::{Corrupt, Reader, put};
-use super::fingerprint::{Fingerprint, Kind};
+use super::fingerprint::{Fingerprint, KINDS, Kind};
 
 /// A fingerprint and the block that holds it, as (fingerprint << 32 | block - base): sorted by fingerprint, then block.
 pub(crate) type Entry = u64;
@@ -68,7 +68,7 @@ fn merge(left: &[Entry], right: &[Entry]) -> Vec<Entry> {
 
 /// The distinct keys of one block, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Keys(pub(crate) [Vec<Fingerprint>; 4]);
+pub(crate) struct Keys(pub(crate) [Vec<Fingerprint>; KINDS]);
 
 impl Keys {
     pub(crate) fn add(&mut self, kind: Kind, fingerprint: Fingerprint) {
@@ -91,7 +91,7 @@ pub(crate) struct Index {
     base: u64,
     last: u64,
     spans: u64,
-    kinds: [Runs; 4],
+    kinds: [Runs; KINDS],
 }
 
 impl Index {

@@ -87,6 +87,10 @@ impl Hints {
                     let key = (Kind::Correlation, fingerprint::correlation(value));
                     hints.keys.push(key);
                 }
+                (Field::Attribute(name), _, Some(value)) if is_indexed(name) => {
+                    let value = fingerprint::attribute_text(name.as_bytes(), value.as_bytes());
+                    hints.keys.push((Kind::Attribute, value));
+                }
                 _ => {}
             }
         }
@@ -101,6 +105,11 @@ impl Hints {
                 named.is_some_and(|services| !names(services, service))
             })
     }
+}
+
+/// Whether the index has every value of an attribute: not of those that stand for a field of the scope.
+fn is_indexed(name: &str) -> bool {
+    !name.starts_with("otel.scope.") && !name.starts_with("otel.library.")
 }
 
 /// Whether a list of length-prefixed names has one; a list that cannot be read might.

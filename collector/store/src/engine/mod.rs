@@ -1,11 +1,12 @@
 //! The embedded engine: append-only blocks in SQLite files, one file a span of arrivals.
 //!
-//! `catalog` lists the files; `partition` is one of them; `store` writes, seals and retires; `read` finds by key and
-//! scans; `find_traces` searches. Writing holds one connection under one async mutex. Reading goes through a pool of
+//! `catalog` lists the files; `partition` is one of them; `store` writes and seals; `cluster` writes again by trace;
+//! `retain` retires; `read` finds by key and scans; `find_traces` searches. Writing holds one connection under one async mutex. Reading goes through a pool of
 //! each file, and through decoded blocks in a cache: with SQLite's log, neither waits for the other.
 
 mod cache;
 mod catalog;
+mod cluster;
 mod find_traces;
 mod partition;
 mod read;
@@ -13,5 +14,6 @@ mod retain;
 pub(crate) mod sqlite;
 mod store;
 
+pub use cluster::Clustered;
 pub use retain::Retired;
 pub use store::{Stats, Store};

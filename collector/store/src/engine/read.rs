@@ -1,5 +1,6 @@
 //! Finding by key, and scanning.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,11 +8,10 @@ use highwater_model::{CommittedBlock, Span, SpanId, TraceId, UnixNanos};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::partition::{Partition, decode_head};
+use super::partition::{Partition, decode_body, decode_head};
 use super::sqlite::{int, unsigned};
 use super::store::{Inner, Store};
 use crate::block::body::Body;
-use crate::block::bytes::decompress;
 use crate::block::fingerprint::{self, Fingerprint, Kind};
 use crate::block::head::{Head, RowView};
 use crate::block::recent::IdentitySet;
@@ -104,7 +104,10 @@ impl Inner {
         partition: &Partition,
         blocks: &[u64],
     ) -> Result<Vec<Arc<LoadedHead>>> {
-        let mut cached: Vec<_> = blocks.iter().map(|block| self.heads.get(*block)).collect();
+        let mut cached: Vec<_> = blocks
+            .iter()
+            .map(|block| self.heads.get((partition.listed.id, *block)))
+            .collect();
         let missing: Vec<u64> = blocks
             .iter()
             .zip(&cached)
@@ -129,7 +132,8 @@ impl Inner {
             .await?;
             for head in heads {
                 let head = Arc::new(head);
-                self.heads.put(head.block, &head, head.head.weight());
+                let key = (partition.listed.id, head.block);
+                self.heads.put(key, &head, head.head.weight());
                 let places = blocks.iter().zip(&mut cached);
                 for (_, place) in places.filter(|(block, _)| **block == head.block) {
                     *place = Some(Arc::clone(&head));
@@ -149,7 +153,7 @@ impl Inner {
         let missing: Vec<u64> = {
             let mut missing = Vec::new();
             for head in heads {
-                match self.bodies.get(head.block) {
+                match self.bodies.get((partition.listed.id, head.block)) {
                     Some(body) => loaded.push((Arc::clone(head), body)),
                     None => missing.push(head.block),
                 }
@@ -160,23 +164,24 @@ impl Inner {
             let sql =
                 "SELECT block, spans FROM body WHERE block IN (SELECT value FROM json_each(?))";
             let rows = fetch(partition, sql, &missing, "bodies of blocks").await?;
+            let of_block: HashMap<u64, Arc<LoadedHead>> = heads
+                .iter()
+                .map(|head| (head.block, Arc::clone(head)))
+                .collect();
             let bodies = off_the_runtime(move || {
-                rows.iter()
-                    .map(|row| {
-                        let block = unsigned(row.get(0));
-                        let body = decompress(row.get(1)).and_then(Body::decode);
-                        let body = body.map_err(|source| StoreError::Damaged { block, source })?;
-                        Ok((block, body))
-                    })
-                    .collect::<Result<Vec<_>>>()
+                let decoded = rows.iter().filter_map(|row| {
+                    let block = unsigned(row.get(0));
+                    let head = Arc::clone(of_block.get(&block)?);
+                    let body = decode_body(block, row.get(1), &head.head);
+                    Some(body.map(|body| (head, Arc::new(body))))
+                });
+                decoded.collect::<Result<Vec<_>>>()
             })
             .await?;
-            for (block, body) in bodies {
-                let body = Arc::new(body);
-                self.bodies.put(block, &body, body.weight());
-                if let Some(head) = heads.iter().find(|head| head.block == block) {
-                    loaded.push((Arc::clone(head), body));
-                }
+            for (head, body) in bodies {
+                let key = (partition.listed.id, head.block);
+                self.bodies.put(key, &body, body.weight());
+                loaded.push((head, body));
             }
             let place = |block: u64| heads.iter().position(|head| head.block == block);
             loaded.sort_by_key(|(head, _)| place(head.block));

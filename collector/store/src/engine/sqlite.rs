@@ -14,9 +14,10 @@ use crate::error::{Result, StoreError};
 /// Numbered SQL; the n-th brings a file to format n.
 pub(crate) type Migrations = &'static [&'static str];
 
-pub(crate) const CATALOG: Migrations = &[include_str!(
-    "../../../../migrations/sqlite/catalog/0001_partitions.sql"
-)];
+pub(crate) const CATALOG: Migrations = &[
+    include_str!("../../../../migrations/sqlite/catalog/0001_partitions.sql"),
+    include_str!("../../../../migrations/sqlite/catalog/0002_settled.sql"),
+];
 pub(crate) const PARTITION: Migrations = &[include_str!(
     "../../../../migrations/sqlite/partition/0001_blocks.sql"
 )];

@@ -15,9 +15,25 @@ use crate::spans::{SpanReader, SpanWriter};
 use crate::testing::{at, batch, origin, plain, trace_id};
 
 /// A temporary directory, opened as a data directory.
-struct Sqlite {
-    dir: tempfile::TempDir,
-    options: Options,
+pub(super) struct Sqlite {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) options: Options,
+}
+
+impl Sqlite {
+    /// Changes the list of partitions behind the store's back.
+    pub(super) async fn in_catalog(&self, statement: &'static str) {
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.dir.path().join("catalog.db"))
+            .connect()
+            .await
+            .unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
 }
 
 impl Engine for Sqlite {
