@@ -29,7 +29,7 @@ async fn main() -> Outcome<()> {
     for first in (0..spans).step_by(usize::try_from(per_commit)?) {
         let batches = commit(first..spans.min(first + per_commit));
         store.write(&batches, arrival(first)).await?;
-        if first / per_commit % 64 == 0 {
+        if (first / per_commit).is_multiple_of(64) {
             store
                 .history()
                 .save_flow(&[], &[], store.last_block())

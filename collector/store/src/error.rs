@@ -104,6 +104,17 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The disk is nearly full. Sending again later is right: room is made, or an operator makes it.
+    #[error("the disk has {free} bytes left, and {floor} must stay free (min_free)")]
+    NoRoom {
+        /// Bytes free.
+        free: u64,
+        /// Bytes that must stay free.
+        floor: u64,
+    },
+    /// Nobody waits for the answer any more.
+    #[error("the search was given up")]
+    GivenUp,
     /// The store is being closed.
     #[error("the store is being closed")]
     Closing,

@@ -31,7 +31,7 @@ mod suite;
 #[cfg(test)]
 mod testing;
 
-pub use engine::{Clustered, Retired, Stats, Store};
+pub use engine::{Clustered, Forecast, Limit, Retired, Stats, Store};
 pub use error::{Result, StoreError};
 pub use history::{EndRow, FlowCheckpoint, FlowRow, History, LagRow};
 pub use options::Options;

@@ -14,6 +14,11 @@ pub struct Options {
     /// Span files are kept up to this many bytes in all, the oldest removed first. The file that is written to is
     /// never removed.
     pub retention_bytes: u64,
+    /// So much of the disk stays free: below it the oldest spans go, and when only the newest are left, writes are
+    /// refused until there is room. `None`: the lesser of 1 GiB and a 50th of the disk.
+    pub min_free_bytes: Option<u64>,
+    /// Aggregates and lag history may take so many bytes; beyond it the oldest lag history goes.
+    pub history_bytes: u64,
     /// Aggregates and lag history are kept this long.
     pub history_retention: Duration,
     /// A partition holds the arrivals of this long. `None`: a 24th of the retention, at least an hour.
@@ -44,6 +49,8 @@ impl Default for Options {
             rules: Rules::default(),
             retention: Duration::from_secs(7 * 24 * 3600),
             retention_bytes: 50 << 30,
+            min_free_bytes: None,
+            history_bytes: 2 << 30,
             history_retention: Duration::from_secs(90 * 24 * 3600),
             partition_width: None,
             partition_spans: 300_000,

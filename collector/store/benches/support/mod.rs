@@ -25,14 +25,12 @@ pub(crate) const RARE: u64 = 10_000;
 pub(crate) const REQUEST: usize = 512;
 
 /// The number of a span's trace.
-
 pub(crate) fn trace_of(n: u64) -> u64 {
     let cohort = n / (COHORT * SPANS_A_TRACE);
     cohort * COHORT + n % COHORT
 }
 
 /// The id of trace `n`.
-
 pub(crate) fn trace_id(n: u64) -> TraceId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&mix(n).to_be_bytes());
@@ -41,13 +39,11 @@ pub(crate) fn trace_id(n: u64) -> TraceId {
 }
 
 /// The correlation value of trace `n`, which two traces share.
-
 pub(crate) fn order(trace: u64) -> String {
     format!("order-{:08x}", mix(trace / 2) as u32)
 }
 
 /// splitmix64: ids that look random and come again.
-
 pub(crate) fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -56,13 +52,11 @@ pub(crate) fn mix(n: u64) -> u64 {
 }
 
 /// When span `n` arrives.
-
 pub(crate) fn arrival(n: u64) -> UnixNanos {
     BEGIN + Duration::from_micros(n * 10)
 }
 
 /// The requests of one commit.
-
 pub(crate) fn commit(numbers: std::ops::Range<u64>) -> Vec<Batch> {
     let numbers: Vec<u64> = numbers.collect();
     numbers.chunks(REQUEST).map(request).collect()
@@ -151,7 +145,6 @@ fn span(n: u64) -> (Origin, RawSpan) {
 }
 
 /// Names and numbers of the command line: `--spans 20000000`. Flags that cargo adds are left out.
-
 pub(crate) fn argument(name: &str, default: u64) -> u64 {
     let words: Vec<String> = std::env::args().collect();
     let place = words.iter().position(|word| word == name);
@@ -164,14 +157,12 @@ pub(crate) fn argument(name: &str, default: u64) -> u64 {
 }
 
 /// The `q`-th percentile of times, which it sorts.
-
 pub(crate) fn percentile(times: &mut [Duration], q: usize) -> Duration {
     times.sort();
     times[(times.len() * q / 100).min(times.len() - 1)]
 }
 
 /// User and system time of the process, of every thread that is or was; zero where the kernel does not tell.
-
 pub(crate) fn process_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name in brackets may hold spaces; fields 14 and 15 follow it, in hundredths of a second.
@@ -182,7 +173,6 @@ pub(crate) fn process_cpu() -> Duration {
 }
 
 /// CPU time of the calling thread.
-
 pub(crate) fn thread_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = stat.split_whitespace().next();
@@ -190,7 +180,6 @@ pub(crate) fn thread_cpu() -> Duration {
 }
 
 /// The most memory the process ever had, in MiB.
-
 pub(crate) fn peak_memory_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -199,7 +188,6 @@ pub(crate) fn peak_memory_mib() -> u64 {
 }
 
 /// A data directory beside others, removed by its owner.
-
 pub(crate) fn data_dir(bench: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("highwater-{bench}-{}", std::process::id()))
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -32,11 +32,28 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// As [`open_writer`]; a file that is made gives pages back to the disk when it is asked to.
+pub(crate) async fn open_shrinking(
+    file: &Path,
+    migrations: Migrations,
+) -> Result<SqliteConnection> {
+    let options = options(file).auto_vacuum(SqliteAutoVacuum::Incremental);
+    open_with(options, file, migrations).await
+}
+
 /// Opens a file to write, makes it if it is not there, and brings it to the present format.
 ///
 /// FULL: a commit is on the disk when it returns. 16 KB pages: blobs are large, and a commit writes few of them.
 pub(crate) async fn open_writer(file: &Path, migrations: Migrations) -> Result<SqliteConnection> {
-    let opened = options(file)
+    open_with(options(file), file, migrations).await
+}
+
+async fn open_with(
+    options: SqliteConnectOptions,
+    file: &Path,
+    migrations: Migrations,
+) -> Result<SqliteConnection> {
+    let opened = options
         .create_if_missing(true)
         .page_size(16 * 1024)
         .journal_mode(SqliteJournalMode::Wal)

@@ -14,7 +14,7 @@ use super::cache::Cache;
 use super::catalog::{Catalog, Listed};
 use super::cluster::Pace;
 use super::partition::{Partition, remove_after, write_blocks, write_segment};
-use super::{retain, sqlite};
+use super::{retain, room, sqlite};
 use crate::block::body::Body;
 use crate::block::encode::{EncodedBlock, RawBlock, blocks};
 use crate::block::recent::{Identity, IdentitySet, Recent, identity};
@@ -43,6 +43,7 @@ pub(super) struct Inner {
     pub(super) clustering: AsyncMutex<()>,
     /// Clustered partitions whose files wait for their last reader.
     pub(super) left: Mutex<Vec<Arc<Partition>>>,
+    pub(super) making_room: AtomicBool,
     closing: AtomicBool,
     pub(super) heads: Cache<super::read::LoadedHead>,
     pub(super) bodies: Cache<Body>,
@@ -96,7 +97,12 @@ impl Store {
     pub async fn open(dir: &Path, options: Options, now: UnixNanos) -> Result<Self> {
         let lock = lock(dir)?;
         let mut catalog = Catalog::open(dir).await?;
-        let history = History::open(&dir.join("history.db"), options.history_retention).await?;
+        let history = History::open(
+            &dir.join("history.db"),
+            options.history_retention,
+            options.history_bytes,
+        )
+        .await?;
         let (_, retired_block) = catalog.counters().await?;
         // Also past what the flow has seen: should the disk have lost the end of a log, its ids are not used again.
         let mut last_block = retired_block.max(history.checkpoint_block().await?);
@@ -136,6 +142,7 @@ impl Store {
                 sealing: AsyncMutex::new(()),
                 clustering: AsyncMutex::new(()),
                 left: Mutex::new(Vec::new()),
+                making_room: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 heads: Cache::new(options.cache_bytes / 3),
                 bodies: Cache::new(options.cache_bytes - options.cache_bytes / 3),
@@ -185,9 +192,7 @@ impl Store {
             let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
             stats.bytes = sizes.map(|metadata| metadata.len()).sum();
         }
-        stats.free_bytes = rustix::fs::statvfs(&self.inner.dir)
-            .ok()
-            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        stats.free_bytes = room::disk(&self.inner.dir).map(|disk| disk.free);
         stats
     }
 
@@ -278,6 +283,7 @@ impl SpanWriter for Store {
             written.block = inner.last_block.load(Ordering::Acquire);
             return Ok(written);
         }
+        self.look_for_room(now)?;
         let options = &inner.options;
         let raw = blocks(
             batches,

@@ -3,6 +3,7 @@
 mod cluster;
 mod find;
 mod properties;
+mod room;
 mod sqlite;
 mod writing;
 
