@@ -4,12 +4,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const EMPTY: u32 = u32::MAX;
 
-/// An open-addressed table over one arena: no allocation a string, and a string is compared only where its whole
-/// hash is the same. The standard map costs three times as much here, a look-up for every attribute of every span.
+/// An open-addressed table over one arena: no allocation a string, and a string is compared only where half
+/// its hash is the same. The standard map costs three times as much here, a look-up for every attribute of every span.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interner {
-    /// A power of two of them, at most half taken.
-    slots: Vec<u32>,
+    /// A power of two of them, at most half taken: the upper half of a string's hash, and its number.
+    slots: Vec<(u32, u32)>,
     entries: Vec<Entry>,
     arena: Vec<u8>,
 }
@@ -17,7 +17,8 @@ pub(crate) struct Interner {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
-    end: usize,
+    from: usize,
+    to: usize,
 }
 
 impl Interner {
@@ -27,32 +28,35 @@ impl Interner {
             self.grow();
         }
         let hash = xxh3_64(bytes);
-        let mut slot = self.first_slot(hash);
-        while self.slots[slot] != EMPTY {
-            let index = self.slots[slot];
-            if self.entries[index as usize].hash == hash && self.get(index) == bytes {
+        let tag = (hash >> 32) as u32;
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let (other, index) = self.slots[slot];
+            if index == EMPTY {
+                break;
+            }
+            if other == tag && self.get(index) == bytes {
                 return (index, false);
             }
-            slot = (slot + 1) & (self.slots.len() - 1);
+            slot = (slot + 1) & mask;
         }
         let index = self.entries.len() as u32;
-        self.slots[slot] = index;
+        self.slots[slot] = (tag, index);
+        let from = self.arena.len();
         self.arena.extend_from_slice(bytes);
         self.entries.push(Entry {
             hash,
-            end: self.arena.len(),
+            from,
+            to: self.arena.len(),
         });
         (index, true)
     }
 
     /// The bytes with a number.
     pub(crate) fn get(&self, index: u32) -> &[u8] {
-        let index = index as usize;
-        let from = match index {
-            0 => 0,
-            _ => self.entries[index - 1].end,
-        };
-        &self.arena[from..self.entries[index].end]
+        let entry = self.entries[index as usize];
+        &self.arena[entry.from..entry.to]
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,18 +68,16 @@ impl Interner {
         (0..self.entries.len() as u32).map(|index| self.get(index))
     }
 
-    fn first_slot(&self, hash: u64) -> usize {
-        hash as usize & (self.slots.len() - 1)
-    }
-
     fn grow(&mut self) {
-        self.slots = vec![EMPTY; (self.slots.len() * 2).max(256)];
+        let slots = (self.slots.len() * 2).max(256);
+        self.slots.clear();
+        self.slots.resize(slots, (0, EMPTY));
         for (index, entry) in (0..).zip(&self.entries) {
-            let mut slot = self.first_slot(entry.hash);
-            while self.slots[slot] != EMPTY {
-                slot = (slot + 1) & (self.slots.len() - 1);
+            let mut slot = entry.hash as usize & (slots - 1);
+            while self.slots[slot].1 != EMPTY {
+                slot = (slot + 1) & (slots - 1);
             }
-            self.slots[slot] = index;
+            self.slots[slot] = ((entry.hash >> 32) as u32, index);
         }
     }
 }

@@ -3,13 +3,67 @@
 use std::time::Duration;
 
 use super::sqlite::Sqlite;
-use super::{Engine, small};
+use super::{Engine, facts, small};
 use crate::engine::Store;
 use crate::options::Options;
 use crate::query::parse;
 use crate::search::SearchQuery;
 use crate::spans::{SpanReader, SpanWriter, StoredSpan};
 use crate::testing::{Sent, at, batch, origin, plain, text, trace_id, with};
+
+/// The embedded engine once more, with everything clustered that can be whenever it settles or stops.
+struct Clustered(Sqlite);
+
+impl Engine for Clustered {
+    type Store = Store;
+
+    fn new(options: Options) -> Self {
+        Self(Sqlite::new(Options {
+            partition_spans: 40,
+            ..options
+        }))
+    }
+
+    async fn open(&self) -> Store {
+        self.0.open().await
+    }
+
+    async fn close(&self, store: Store) {
+        self.settle(&store).await;
+        store.close().await;
+    }
+
+    async fn settle(&self, store: &Store) {
+        checkpoint(store).await;
+        store.settle().await.unwrap();
+    }
+}
+
+facts!(Clustered:
+    writing::what_is_written_is_found_as_it_was_sent,
+    writing::a_resend_is_stored_once,
+    writing::a_resend_too_late_to_be_recognised_is_read_once,
+    writing::equal_ids_with_other_content_are_both_kept,
+    writing::a_restart_finds_everything_and_goes_on,
+    writing::readers_and_a_writer_work_side_by_side,
+    find::a_correlation_value_finds_its_spans_over_traces,
+    find::links_are_followed_backwards,
+    find::a_record_finds_who_sent_it_and_who_read_it,
+    find::an_expression_finds_the_traces_that_it_describes,
+    find::a_hit_has_its_whole_trace_and_says_what_matched,
+    find::a_range_counts_the_starts_of_matching_spans,
+    find::a_search_stops_at_its_cost_and_goes_on_from_there,
+);
+
+#[test]
+fn search_is_what_a_look_at_every_span_finds() {
+    super::properties::search_is_what_a_look_at_every_span_finds::<Clustered>();
+}
+
+#[test]
+fn keys_find_what_a_look_at_every_span_finds() {
+    super::properties::keys_find_what_a_look_at_every_span_finds::<Clustered>();
+}
 
 /// One partition takes 100 spans, and all arrive within its time.
 fn options() -> Options {
