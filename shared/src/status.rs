@@ -99,7 +99,7 @@ wire! {
         pub retention_bytes: u64,
         /// Free space on its disk.
         pub free_bytes: Option<u64>,
-        /// How it grows, and what ends that; `None` in the first ten minutes, and when nothing came for a day.
+        /// How it grows, and what ends that; `null` in the first ten minutes, and when nothing came for a day.
         pub forecast: Option<Forecast>,
     }
 
