@@ -180,15 +180,29 @@ impl Body {
         })
     }
 
-    /// The fingerprints of all attributes, as the builder knew them. A block of the first format has none.
-    pub(crate) fn attributes(&self) -> Vec<Fingerprint> {
-        let mut attributes = Vec::new();
-        if let Spans::Pieces(pieces) = &self.spans {
-            pieces.attributes(&mut attributes);
-            for origin in &self.origins {
-                origin_attributes(&origin.blob, &mut attributes);
-            }
+    /// Of each span, whether it may have an attribute with the fingerprint, its resource's included. `None` when
+    /// only the spans themselves can tell.
+    pub(crate) fn with_attribute(&self, wanted: Fingerprint) -> Option<Vec<bool>> {
+        let Spans::Pieces(pieces) = &self.spans else {
+            return None;
+        };
+        let mut of_origins = Vec::new();
+        for origin in &self.origins {
+            origin_attributes(&origin.blob, &mut of_origins);
         }
-        attributes
+        (!of_origins.contains(&wanted)).then(|| pieces.with_attribute(wanted))
+    }
+
+    /// The fingerprints of all attributes, as the builder knew them. `None` of a block of the first format.
+    pub(crate) fn attributes(&self) -> Option<Vec<Fingerprint>> {
+        let Spans::Pieces(pieces) = &self.spans else {
+            return None;
+        };
+        let mut attributes = Vec::new();
+        pieces.attributes(&mut attributes);
+        for origin in &self.origins {
+            origin_attributes(&origin.blob, &mut attributes);
+        }
+        Some(attributes)
     }
 }

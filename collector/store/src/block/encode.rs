@@ -215,7 +215,7 @@ mod tests {
                 let head = Head::decode(&decompress(&block.head).unwrap()).unwrap();
                 let body = Body::decode(decompress(&block.body).unwrap(), &head).unwrap();
                 prop_assert!(head.len() <= max_spans);
-                prop_assert_eq!(head.keys(body.attributes()), keys);
+                prop_assert_eq!(head.keys(body.attributes().unwrap()), keys);
                 for row in head.rows() {
                     let stored = body.stored(row, UnixNanos(7), &Rules::default()).unwrap();
                     let span = &stored.span;

@@ -386,12 +386,45 @@ impl Pieces {
     pub(crate) fn attributes(&self, out: &mut Vec<Fingerprint>) {
         let mut bytes = Vec::new();
         for piece in &self.pieces {
-            bytes.clear();
-            self.piece(*piece, &mut bytes);
-            if let Some(field) = wire::next(&mut &bytes[..]) {
-                wire::span_attributes(field, out);
-            }
+            self.attributes_of(*piece, &mut bytes, out);
         }
+    }
+
+    fn attributes_of(&self, piece: Piece, bytes: &mut Vec<u8>, out: &mut Vec<Fingerprint>) {
+        bytes.clear();
+        self.piece(piece, bytes);
+        if let Some(field) = wire::next(&mut &bytes[..]) {
+            wire::span_attributes(field, out);
+        }
+    }
+
+    /// Of each span, whether an attribute of its own has the fingerprint. Looks at each distinct piece once.
+    pub(crate) fn with_attribute(&self, wanted: Fingerprint) -> Vec<bool> {
+        let (mut bytes, mut found) = (Vec::new(), Vec::new());
+        let has = |piece: &Piece| {
+            found.clear();
+            self.attributes_of(*piece, &mut bytes, &mut found);
+            found.contains(&wanted)
+        };
+        let has: Vec<bool> = self.pieces.iter().map(has).collect();
+        let mut from = 0;
+        let span = |end: &u32| {
+            let mut places = self.places[from as usize..*end as usize].iter();
+            from = *end;
+            while let Some(place) = places.next() {
+                match place.checked_sub(COLUMNS) {
+                    Some(piece) if has[piece as usize] => return true,
+                    Some(_) => {}
+                    // Its distance follows, which is no place.
+                    None if *place == PARENT => {
+                        places.next();
+                    }
+                    None => {}
+                }
+            }
+            false
+        };
+        self.ends.iter().map(span).collect()
     }
 }
 

@@ -31,8 +31,8 @@ use crate::block::fingerprint::{Fingerprint, linked_records};
 use crate::block::runs::Index;
 use crate::error::{Result, StoreError};
 
-/// Spans in memory at once, as they were sent.
-const BATCH_BYTES: u64 = 12 << 20;
+/// Spans in memory at once, as they were sent. With less, a block is decoded more often.
+const BATCH_BYTES: u64 = 24 << 20;
 /// Blocks read by one statement.
 const BLOCKS_AT_ONCE: i64 = 16;
 /// A partition of an earlier version may hold many more spans than one of now: it is left as it is.
@@ -493,7 +493,7 @@ impl Writer<'_> {
         if let Some((block, arrived)) = self.held.take() {
             self.write(self.last, &block, arrived).await?;
         }
-        insert_segment(&mut self.transaction, &self.index, self.index.pack())
+        insert_segment(&mut self.transaction, &self.index, self.index.pack(), true)
             .await
             .map_err(cannot_cluster)?;
         self.transaction.commit().await.map_err(cannot_cluster)?;

@@ -103,6 +103,12 @@ impl Hints {
         hints
     }
 
+    /// The attributes that a matching span has.
+    fn attributes(&self) -> Vec<fingerprint::Fingerprint> {
+        let attributes = self.keys.iter().filter(|key| key.0 == Kind::Attribute);
+        attributes.map(|key| key.1).collect()
+    }
+
     fn exclude(&self, meta: &Meta) -> bool {
         (self.failed && !meta.has_error)
             || meta.max_duration < self.min_duration
@@ -203,8 +209,7 @@ impl Search<'_> {
                 unread: Some((int(facts.max_start), i64::MAX)),
                 among: None,
             };
-            if !self.hints.keys.is_empty() {
-                let blocks = self.with_keys(partition).await?;
+            if let Some(blocks) = self.with_keys(partition).await? {
                 if blocks.len() > BLOCKS_BY_NUMBER {
                     walk.among = Some(blocks);
                 } else {
@@ -217,10 +222,13 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The blocks that have every key that a match must have.
-    async fn with_keys(&self, partition: &Partition) -> Result<HashSet<u64>> {
+    /// The blocks that have every key that a match must have; `None` when there is no key that the index has.
+    async fn with_keys(&self, partition: &Partition) -> Result<Option<HashSet<u64>>> {
         let mut blocks: Option<HashSet<u64>> = None;
         for (kind, fingerprint) in &self.hints.keys {
+            if *kind == Kind::Attribute && !partition.attributes {
+                continue;
+            }
             let found: HashSet<u64> = partition
                 .find(*kind, *fingerprint)
                 .await?
@@ -231,7 +239,7 @@ impl Search<'_> {
                 None => found,
             });
         }
-        Ok(blocks.unwrap_or_default())
+        Ok(blocks)
     }
 
     async fn by_number(
@@ -345,12 +353,12 @@ impl Search<'_> {
                 let loaded = self.inner.bodies(&partition, group).await?;
                 let filter = Arc::clone(&self.filter);
                 let rules = self.inner.options.rules.clone();
-                self.cost +=
-                    COST_OF_A_BODY * group.iter().map(|head| head.head.len() as u64).sum::<u64>();
-                let places = off_the_runtime(move |asked| {
-                    scan_bodies(&loaded, &filter, range, &rules, asked)
+                let attributes = self.hints.attributes();
+                let (places, decoded) = off_the_runtime(move |asked| {
+                    scan_bodies(&loaded, &filter, range, &rules, &attributes, asked)
                 })
                 .await?;
+                self.cost += COST_OF_A_BODY * decoded;
                 self.add(places);
             }
         }
@@ -487,22 +495,33 @@ fn scan_heads(heads: Vec<Arc<LoadedHead>>, filter: &Expr, range: Range) -> Scann
     scanned
 }
 
-/// Tests the spans that their heads left open.
+/// Tests the spans that their heads left open and that have the attributes that a match must have; gives the places
+/// of those that match, and how many were decoded.
 fn scan_bodies(
     loaded: &[LoadedBlock],
     filter: &Expr,
     range: Range,
     rules: &Rules,
+    attributes: &[fingerprint::Fingerprint],
     asked: &Asked,
-) -> Result<Vec<Place>> {
-    let mut places = Vec::new();
+) -> Result<(Vec<Place>, u64)> {
+    let (mut places, mut decoded) = (Vec::new(), 0);
     for (head, body) in loaded {
         asked.still()?;
+        let with: Vec<Vec<bool>> = attributes
+            .iter()
+            .filter_map(|attribute| body.with_attribute(*attribute))
+            .collect();
         for row in head.head.rows() {
             let place = (row.row.start, row.trace());
-            if !in_range(place, range) || SpanFacts::from_row(row).truth(filter) != Truth::Maybe {
+            let may_have = |with: &Vec<bool>| with.get(row.index()).is_none_or(|may| *may);
+            if !in_range(place, range)
+                || !with.iter().all(may_have)
+                || SpanFacts::from_row(row).truth(filter) != Truth::Maybe
+            {
                 continue;
             }
+            decoded += 1;
             let block = head.block;
             let stored = body
                 .stored(row, head.arrived, rules)
@@ -513,7 +532,7 @@ fn scan_bodies(
             }
         }
     }
-    Ok(places)
+    Ok((places, decoded))
 }
 
 fn metas(

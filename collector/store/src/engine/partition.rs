@@ -32,6 +32,8 @@ pub(super) struct Partition {
     retired: AtomicBool,
     /// It could not be clustered, and stays as it is until the next start.
     pub(super) stuck: AtomicBool,
+    /// Its index has the attributes of all its spans: not so of blocks of the first format.
+    pub(super) attributes: bool,
     /// A std-like lock: no await happens while it is held.
     memory: RwLock<Memory>,
 }
@@ -118,6 +120,7 @@ impl Partition {
         } else {
             sealed + 1
         };
+        let mut attributes = attributes_indexed(&mut connection).await?;
         let mut open = Index::new(base);
         let mut after = sealed;
         loop {
@@ -130,6 +133,8 @@ impl Partition {
                 .await
                 .map_err(StoreError::Background)??;
             for (block, head, keys) in heads {
+                attributes &= keys.1;
+                let keys = keys.0;
                 open.push(block, head.len() as u64, &keys);
                 each(&head);
             }
@@ -140,6 +145,7 @@ impl Partition {
             file,
             retired: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
+            attributes,
             memory: RwLock::new(Memory {
                 open,
                 frozen: Vec::new(),
@@ -276,10 +282,11 @@ pub(super) async fn write_segment(
     connection: &mut SqliteConnection,
     segment: &Index,
     rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+    attributes: bool,
 ) -> sqlx::Result<()> {
     use sqlx::Connection;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    insert_segment(&mut transaction, segment, rows).await?;
+    insert_segment(&mut transaction, segment, rows, attributes).await?;
     transaction.commit().await
 }
 
@@ -288,6 +295,7 @@ pub(super) async fn insert_segment(
     connection: &mut SqliteConnection,
     segment: &Index,
     rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+    attributes: bool,
 ) -> sqlx::Result<()> {
     let id = int(segment.first_block());
     for (kind, bucket, entries) in rows {
@@ -302,11 +310,12 @@ pub(super) async fn insert_segment(
         .await?;
     }
     sqlx::query(
-        "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans) VALUES (?1, ?1, ?2, ?3)",
+        "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans, attributes) VALUES (?1, ?1, ?2, ?3, ?4)",
     )
     .bind(id)
     .bind(int(segment.last_block()))
     .bind(int(segment.spans()))
+    .bind(attributes)
     .execute(connection)
     .await?;
     Ok(())
@@ -412,6 +421,17 @@ async fn facts(connection: &mut SqliteConnection, file: &Path) -> Result<Facts> 
     })
 }
 
+async fn attributes_indexed(connection: &mut SqliteConnection) -> Result<bool> {
+    sqlx::query_scalar::<_, i64>("SELECT count(*) FROM segment WHERE attributes = 0")
+        .fetch_one(connection)
+        .await
+        .map(|without| without == 0)
+        .map_err(|source| StoreError::Read {
+            what: "the list of segments",
+            source,
+        })
+}
+
 async fn sealed_block(connection: &mut SqliteConnection) -> Result<u64> {
     sqlx::query_scalar("SELECT coalesce(max(last_block), 0) FROM segment")
         .fetch_one(connection)
@@ -445,7 +465,8 @@ async fn blocks_after(connection: &mut SqliteConnection, block: u64) -> Result<V
         .collect())
 }
 
-fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<(u64, Head, Keys)>> {
+/// Decodes blocks for their keys; says of each whether those have all attributes.
+fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<(u64, Head, (Keys, bool))>> {
     let decode = |(block, head, body): Blobs| {
         let head = decode_head(block, &head)?;
         // A damaged body costs a start nothing but the attributes that would find it.
@@ -453,10 +474,11 @@ fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<(u64, Head, Keys)>> {
         let attributes = attributes.unwrap_or_else(|error| {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(block, error, "a block is found by its head only");
-            Vec::new()
+            None
         });
-        let keys = head.keys(attributes);
-        Ok((block, head, keys))
+        let all = attributes.is_some();
+        let keys = head.keys(attributes.unwrap_or_default());
+        Ok((block, head, (keys, all)))
     };
     chunk.into_iter().map(decode).collect()
 }

@@ -18,9 +18,10 @@ pub(crate) const CATALOG: Migrations = &[
     include_str!("../../../../migrations/sqlite/catalog/0001_partitions.sql"),
     include_str!("../../../../migrations/sqlite/catalog/0002_settled.sql"),
 ];
-pub(crate) const PARTITION: Migrations = &[include_str!(
-    "../../../../migrations/sqlite/partition/0001_blocks.sql"
-)];
+pub(crate) const PARTITION: Migrations = &[
+    include_str!("../../../../migrations/sqlite/partition/0001_blocks.sql"),
+    include_str!("../../../../migrations/sqlite/partition/0002_attributes.sql"),
+];
 pub(crate) const HISTORY: Migrations = &[include_str!(
     "../../../../migrations/sqlite/history/0001_history.sql"
 )];

@@ -512,7 +512,8 @@ impl Store {
                 let is_newest = newest.is_some_and(|newest| Arc::ptr_eq(&newest, partition));
                 let outcome = match writer.connection.as_mut() {
                     Some(connection) if is_newest && !writer.unsure => {
-                        let outcome = write_segment(connection, &segment, rows).await;
+                        let outcome =
+                            write_segment(connection, &segment, rows, partition.attributes).await;
                         if outcome.is_err() {
                             writer.connection = None;
                         }
@@ -522,7 +523,9 @@ impl Store {
                     _ => {
                         let mut connection =
                             sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
-                        let outcome = write_segment(&mut connection, &segment, rows).await;
+                        let outcome =
+                            write_segment(&mut connection, &segment, rows, partition.attributes)
+                                .await;
                         sqlite::close_writer(connection).await;
                         outcome
                     }

@@ -164,6 +164,33 @@ async fn what_was_clustered_is_found_as_it_was() {
 }
 
 #[tokio::test]
+async fn an_index_without_attributes_hides_nothing() {
+    let engine = Sqlite::new(options());
+    let (store, _) = filled(&engine).await;
+    store.settle().await.unwrap();
+    store.close().await;
+    // As a file of the first format is.
+    for file in ["spans-000001.db", "spans-000002.db", "spans-000003.db"] {
+        engine.change(file, "DELETE FROM ix WHERE kind = 4").await;
+        engine
+            .change(file, "UPDATE segment SET attributes = 0")
+            .await;
+    }
+    let store = engine.open().await;
+    for clustered in [false, true] {
+        for n in [0, 119, 219, 301] {
+            let query = parse(&format!("order.id = order-{n}")).unwrap().unwrap();
+            let query = SearchQuery::new(at(0), at(3_600)).and(query);
+            let page = store.search(&query).await.unwrap();
+            assert_eq!(page.hits.len(), 1, "order {n}, clustered {clustered}");
+        }
+        checkpoint(&store).await;
+        store.settle().await.unwrap();
+    }
+    assert_eq!(store.stats().unclustered_spans, 40);
+}
+
+#[tokio::test]
 async fn a_trace_stands_in_a_block_or_two() {
     let engine = Sqlite::new(options());
     let (store, _) = filled(&engine).await;
@@ -231,10 +258,10 @@ async fn a_crash_between_the_two_steps_leaves_every_span_once() {
     let from = engine.dir.path().join(settled);
     std::fs::copy(from, crashed.dir.path().join(settled)).unwrap();
     crashed
-        .in_catalog("INSERT INTO partition (id, opens, closes, settled) SELECT 5, opens, closes, 1 FROM partition WHERE id = 1")
+        .change("catalog.db", "INSERT INTO partition (id, opens, closes, settled) SELECT 5, opens, closes, 1 FROM partition WHERE id = 1")
         .await;
     crashed
-        .in_catalog("UPDATE store SET next_partition = 6")
+        .change("catalog.db", "UPDATE store SET next_partition = 6")
         .await;
     let store = crashed.open().await;
     assert_eq!(store.stats().spans, 340);

@@ -21,10 +21,10 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Changes the list of partitions behind the store's back.
-    pub(super) async fn in_catalog(&self, statement: &'static str) {
+    /// Changes a file behind the store's back.
+    pub(super) async fn change(&self, file: &str, statement: &'static str) {
         let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(self.dir.path().join("catalog.db"))
+            .filename(self.dir.path().join(file))
             .connect()
             .await
             .unwrap();
