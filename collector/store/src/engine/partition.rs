@@ -129,14 +129,13 @@ impl Partition {
                 break;
             };
             after = *last;
-            let heads = tokio::task::spawn_blocking(move || decode_all(chunk))
+            let blocks = tokio::task::spawn_blocking(move || decode_all(chunk))
                 .await
                 .map_err(StoreError::Background)??;
-            for (block, head, keys) in heads {
-                attributes &= keys.1;
-                let keys = keys.0;
-                open.push(block, head.len() as u64, &keys);
-                each(&head);
+            for one in blocks {
+                attributes &= one.attributes;
+                open.push(one.block, one.head.len() as u64, &one.keys);
+                each(&one.head);
             }
         }
         let partition = Arc::new(Self {
@@ -465,8 +464,16 @@ async fn blocks_after(connection: &mut SqliteConnection, block: u64) -> Result<V
         .collect())
 }
 
-/// Decodes blocks for their keys; says of each whether those have all attributes.
-fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<(u64, Head, (Keys, bool))>> {
+/// A block as its index is rebuilt from it.
+struct Indexed {
+    block: u64,
+    head: Head,
+    keys: Keys,
+    /// Its keys have all its attributes.
+    attributes: bool,
+}
+
+fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<Indexed>> {
     let decode = |(block, head, body): Blobs| {
         let head = decode_head(block, &head)?;
         // A damaged body costs a start nothing but the attributes that would find it.
@@ -476,9 +483,12 @@ fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<(u64, Head, (Keys, bool))>> {
             tracing::warn!(block, error, "a block is found by its head only");
             None
         });
-        let all = attributes.is_some();
-        let keys = head.keys(attributes.unwrap_or_default());
-        Ok((block, head, (keys, all)))
+        Ok(Indexed {
+            block,
+            attributes: attributes.is_some(),
+            keys: head.keys(attributes.unwrap_or_default()),
+            head,
+        })
     };
     chunk.into_iter().map(decode).collect()
 }
