@@ -164,6 +164,7 @@ async fn serve(settings: Settings) -> Result<()> {
         stop(),
     ));
     tasks.spawn(keep::retention(store.clone(), stop()));
+    tasks.spawn(keep::clustering(store.clone(), stop()));
     tasks.spawn(watch::tell(Arc::clone(&stats), Arc::clone(&events), stop()));
     tasks.spawn({
         let (dead_letters, stop) = (dead_letters, stop());
@@ -239,6 +240,8 @@ async fn open_store(settings: &Settings, rules: Rules) -> Result<Store> {
         rules,
         retention: settings.retention.0,
         retention_bytes: settings.retention_size.0,
+        min_free_bytes: settings.store.min_free.map(|size| size.0),
+        history_bytes: settings.store.history_size.0,
         history_retention: HISTORY_RETENTION,
         ..StoreOptions::default()
     };

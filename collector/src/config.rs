@@ -64,6 +64,7 @@ pub(crate) struct Settings {
     pub(crate) lag: LagSettings,
     pub(crate) correlation: CorrelationSettings,
     pub(crate) receiver: ReceiverSettings,
+    pub(crate) store: StoreSettings,
     pub(crate) dead_letters: DeadLetterSettings,
     pub(crate) kafka: Vec<KafkaSettings>,
 }
@@ -100,6 +101,18 @@ pub(crate) struct ReceiverSettings {
     pub(crate) queue_spans: usize,
     /// Origins allowed to send from a browser.
     pub(crate) cors_origins: Vec<String>,
+}
+
+/// `[store]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StoreSettings {
+    /// So much of the disk stays free: below it the oldest spans go, and when only the newest are left, senders are
+    /// told to try again. When it is not given: 1GiB, or a 50th of a smaller disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) min_free: Option<Size>,
+    /// Aggregates and lag history take up to so much; beyond it the oldest lag history goes.
+    pub(crate) history_size: Size,
 }
 
 /// `[dead_letters]`
@@ -148,6 +161,7 @@ impl Default for Settings {
             lag: LagSettings::default(),
             correlation: CorrelationSettings::default(),
             receiver: ReceiverSettings::default(),
+            store: StoreSettings::default(),
             dead_letters: DeadLetterSettings::default(),
             kafka: Vec::new(),
         }
@@ -170,6 +184,15 @@ impl Default for ReceiverSettings {
             max_request: Size(64 << 20),
             queue_spans: 131_072,
             cors_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            min_free: None,
+            history_size: Size(2 << 30),
         }
     }
 }

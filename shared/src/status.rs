@@ -99,6 +99,18 @@ wire! {
         pub retention_bytes: u64,
         /// Free space on its disk.
         pub free_bytes: Option<u64>,
+        /// How it grows, and what ends that; `null` in the first ten minutes, and when nothing came for a day.
+        pub forecast: Option<Forecast>,
+    }
+
+    /// What comes of the spans of the last day, should as many come every day.
+    pub struct Forecast {
+        /// Bytes of spans a day, as of the last day, or since the first span, where that is shorter.
+        pub bytes_per_day: u64,
+        /// What is reached first: `age` or `size`, the retention's, or `disk`, what must stay free of it.
+        pub limit: String,
+        /// When the oldest spans begin to go for it.
+        pub at: Instant,
     }
 
     /// The flow.

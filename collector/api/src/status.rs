@@ -9,6 +9,7 @@ use highwater_flow as flow;
 use highwater_model::UnixNanos;
 use highwater_model::broker::ClusterState;
 use highwater_shared::status as wire;
+use highwater_store::Limit;
 
 use crate::problem::ApiError;
 use crate::respond::json;
@@ -86,6 +87,16 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
             retention_ms: about.retention_ms,
             retention_bytes: about.retention_bytes,
             free_bytes: stats.free_bytes,
+            forecast: state.store.forecast(now).map(|forecast| wire::Forecast {
+                bytes_per_day: forecast.bytes_per_day,
+                limit: match forecast.limit {
+                    Limit::Age => "age",
+                    Limit::Size => "size",
+                    Limit::Disk => "disk",
+                }
+                .to_owned(),
+                at: instant(forecast.at),
+            }),
         },
         flow: wire::FlowStatus {
             nodes,

@@ -8,7 +8,7 @@ use highwater_api::{Services, Sparks};
 use highwater_flow::{Config as FlowConfig, Flow, Row};
 use highwater_lag::{Checkpoint as LagCheckpoint, Config as LagConfig, LagEngine};
 use highwater_model::UnixNanos;
-use highwater_store::{FlowRow, SpanReader, Store};
+use highwater_store::{FlowRow, SpanReader, Store, StoreError};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,8 @@ use crate::config::Settings;
 /// A checkpoint is as old as this at most; later blocks are replayed after a crash.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// How often it is seen whether a file of arrivals is full.
+const CLUSTER_EVERY: Duration = Duration::from_secs(2);
 /// Blocks replayed in one step.
 const REPLAY_STEP: usize = 64;
 /// Small charts go back this far after a restart.
@@ -199,6 +201,25 @@ pub(super) async fn retention(store: Store, stop: CancellationToken) -> Result<(
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "retention failed"),
+        }
+    }
+    Ok(())
+}
+
+/// Writes spans again by trace, file by file, once the flow's checkpoint has them. Begins after the flow was
+/// restored, since a replay reads them in order of arrival.
+pub(super) async fn clustering(store: Store, stop: CancellationToken) -> Result<()> {
+    while !pause(CLUSTER_EVERY, &stop).await {
+        while !stop.is_cancelled() {
+            match store.cluster_next().await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(StoreError::Closing) => break,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "spans stay in order of arrival for now");
+                    break;
+                }
+            }
         }
     }
     Ok(())

@@ -97,6 +97,27 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// A partition could not be clustered; it stays as it was.
+    #[error("cannot cluster spans by trace")]
+    Cluster {
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The disk is nearly full. Sending again later is right: room is made, or an operator makes it.
+    #[error("the disk has {free} bytes left, and {floor} must stay free (min_free)")]
+    NoRoom {
+        /// Bytes free.
+        free: u64,
+        /// Bytes that must stay free.
+        floor: u64,
+    },
+    /// Nobody waits for the answer any more.
+    #[error("the search was given up")]
+    GivenUp,
+    /// The store is being closed.
+    #[error("the store is being closed")]
+    Closing,
     /// A query on the span store failed.
     #[error("cannot read {what}")]
     Read {

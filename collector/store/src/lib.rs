@@ -7,7 +7,8 @@
 //! - Only this crate holds SQL.
 //! - What [`SpanWriter::write`] says is stored survives a power cut; what it says failed left nothing behind.
 //! - A span is stored as it was sent, once; what is derived from it is read again from it.
-//! - Blocks are appended and never changed; a file goes whole, when its time is over.
+//! - Blocks are appended and never changed; a file goes whole: when its time is over, or when all its spans stand in
+//!   another one, by trace.
 //! - Block ids rise for the life of a data directory, whatever was removed or lost.
 //! - A reader never makes the writer wait, nor the writer a reader.
 //! - What is read from a file is checked: a damaged one is an error, not a panic.
@@ -30,7 +31,7 @@ mod suite;
 #[cfg(test)]
 mod testing;
 
-pub use engine::{Retired, Stats, Store};
+pub use engine::{Clustered, Forecast, Limit, Retired, Stats, Store};
 pub use error::{Result, StoreError};
 pub use history::{EndRow, FlowCheckpoint, FlowRow, History, LagRow};
 pub use options::Options;

@@ -14,13 +14,24 @@ pub struct Options {
     /// Span files are kept up to this many bytes in all, the oldest removed first. The file that is written to is
     /// never removed.
     pub retention_bytes: u64,
+    /// So much of the disk stays free: below it the oldest spans go, and when only the newest are left, writes are
+    /// refused until there is room. `None`: the lesser of 1 GiB and a 50th of the disk.
+    pub min_free_bytes: Option<u64>,
+    /// Aggregates and lag history may take so many bytes; beyond it the oldest lag history goes.
+    pub history_bytes: u64,
     /// Aggregates and lag history are kept this long.
     pub history_retention: Duration,
     /// A partition holds the arrivals of this long. `None`: a 24th of the retention, at least an hour.
     pub partition_width: Option<Duration>,
+    /// The file that arrivals are written to ends with so many spans; its spans are then clustered by trace, which
+    /// takes memory for each.
+    pub partition_spans: u64,
+    /// How much the clustering gives way to other work: its thread's niceness, of which 10 leaves it a tenth of a
+    /// core that another thread wants.
+    pub background_nice: i32,
     /// A segment's index is packed and written once it has so many spans.
     pub seal_spans: u64,
-    /// Identities of spans kept in memory to recognise resends; 35 bytes each.
+    /// Identities of spans kept in memory to recognise resends; 20 bytes each.
     pub recent_spans: usize,
     /// A block holds at most so many spans: reading one span decompresses its block.
     pub block_spans: usize,
@@ -38,11 +49,16 @@ impl Default for Options {
             rules: Rules::default(),
             retention: Duration::from_secs(7 * 24 * 3600),
             retention_bytes: 50 << 30,
+            min_free_bytes: None,
+            history_bytes: 2 << 30,
             history_retention: Duration::from_secs(90 * 24 * 3600),
             partition_width: None,
+            partition_spans: 300_000,
+            background_nice: 10,
             seal_spans: 500_000,
-            recent_spans: 2_000_000,
-            block_spans: 2_048,
+            // Seven eighths of two tables of a power of two: one more would double the memory.
+            recent_spans: 1_835_008,
+            block_spans: 1_024,
             block_bytes: 2 << 20,
             readers: 4,
             cache_bytes: 32 << 20,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use highwater_shared::status::{Brokers, Cluster, ServiceStatus, Status};
+use highwater_shared::Instant;
+use highwater_shared::status::{Brokers, Cluster, Forecast, ServiceStatus, Status};
 use leptos::prelude::*;
 
 use crate::api::fetch;
@@ -316,6 +317,8 @@ fn StoreCard(
                         ("Oldest", st.oldest.map_or_else(|| "none".to_owned(), |at| clock(at, now())), "Oldest arrival kept"),
                         ("Newest", st.newest.map_or_else(|| "none".to_owned(), |at| clock(at, now())), "Newest arrival"),
                         ("Kept for", duration_ms(st.retention_ms), "[store] retention"),
+                        ("Grows by", st.forecast.as_ref().map_or_else(|| crate::format::UNKNOWN.to_owned(), |f| format!("{} a day", bytes(f.bytes_per_day))), "Spans of the last day, or since the first; unknown in the first ten minutes"),
+                        ("Full", st.forecast.as_ref().map_or_else(|| crate::format::UNKNOWN.to_owned(), |f| full_at(f, now())), "When the oldest spans begin to go, if as many come every day"),
                         ("Free on its disk", st.free_bytes.map_or_else(|| crate::format::UNKNOWN.to_owned(), bytes), ""),
                     ])
                 })}
@@ -324,6 +327,20 @@ fn StoreCard(
             </div>
         </Card>
     }
+}
+
+/// When the oldest spans begin to go, and why.
+fn full_at(forecast: &Forecast, now: Instant) -> String {
+    let limit = match forecast.limit.as_str() {
+        "age" => "the time they are kept",
+        "size" => "the size they may have",
+        _ => "what must stay free of the disk",
+    };
+    let left = forecast.at.0.saturating_sub(now.0);
+    if left == 0 {
+        return format!("now: {limit} is reached");
+    }
+    format!("in {}: {limit}", age_text(left))
 }
 
 /// The collector: version, listeners, flow.

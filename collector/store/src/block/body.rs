@@ -7,112 +7,202 @@ use highwater_model::otlp::{decode_origin, decode_span};
 use highwater_model::{Span, UnixNanos, raw};
 
 use super::bytes::{Corrupt, Reader, put, put_bytes};
-use super::head::RowView;
+use super::fingerprint::Fingerprint;
+use super::head::{Head, RowView};
+use super::pieces::{Known, Pieces, PiecesBuilder};
+use super::wire::origin_attributes;
 use crate::spans::StoredSpan;
 
 /// Collects the bytes of spans and origins.
 #[derive(Debug, Default)]
 pub(crate) struct BodyBuilder {
     origins: Vec<bytes::Bytes>,
-    spans: Vec<u8>,
+    spans: PiecesBuilder,
 }
 
 impl BodyBuilder {
     /// Adds an origin blob and returns its index.
-    pub(crate) fn push_origin(&mut self, origin: &bytes::Bytes) -> u32 {
-        self.origins.push(origin.clone());
+    pub(crate) fn push_origin(&mut self, origin: bytes::Bytes) -> u32 {
+        self.origins.push(origin);
         self.origins.len() as u32 - 1
     }
 
-    pub(crate) fn push_span(&mut self, raw: &[u8]) {
-        self.spans.extend_from_slice(raw);
+    pub(crate) fn push_span(&mut self, raw: &[u8], known: Known) {
+        self.spans.push(raw, known);
+    }
+
+    /// The fingerprints of all attributes; some may be there more than once.
+    pub(crate) fn attributes(&self) -> Vec<Fingerprint> {
+        let mut attributes = self.spans.attributes().to_vec();
+        for origin in &self.origins {
+            origin_attributes(origin, &mut attributes);
+        }
+        attributes
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
-        let origins: usize = self.origins.iter().map(|origin| origin.len() + 5).sum();
-        let mut out = Vec::with_capacity(origins + self.spans.len() + 5);
+        let mut out = Vec::with_capacity(64 << 10);
         put(&mut out, self.origins.len() as u64);
         for origin in &self.origins {
             put_bytes(&mut out, origin);
         }
-        out.extend_from_slice(&self.spans);
+        self.spans.finish(&mut out);
         out
     }
 }
 
-/// A decoded body.
-#[derive(Debug)]
+/// The decoded body of a block. Spans are decoded one by one, when they are asked for.
+#[derive(Clone, Debug)]
 pub(crate) struct Body {
-    bytes: Vec<u8>,
-    /// Where the spans begin in `bytes`.
-    spans_at: usize,
-    origins: Vec<(Arc<raw::Origin>, OriginFacts)>,
+    origins: Vec<Origin>,
+    spans: Spans,
+}
+
+#[derive(Clone, Debug)]
+struct Origin {
+    raw: Arc<raw::Origin>,
+    facts: OriginFacts,
+    blob: bytes::Bytes,
+}
+
+#[derive(Clone, Debug)]
+enum Spans {
+    Pieces(Pieces),
+    /// As blocks were at first: one after the other, where the head says.
+    Joined {
+        bytes: Vec<u8>,
+        from: usize,
+    },
 }
 
 impl Body {
-    /// Takes the decompressed blob.
-    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, Corrupt> {
+    /// Reads the body that belongs to `head`.
+    pub(crate) fn decode(bytes: Vec<u8>, head: &Head) -> Result<Self, Corrupt> {
         let mut reader = Reader::new(&bytes);
         let count = reader.count()?;
         let origins = (0..count)
             .map(|_| {
-                let origin = decode_origin(reader.bytes()?)
+                let blob = reader.bytes()?;
+                let raw = decode_origin(blob)
                     .map_err(|_| Corrupt("a resource and scope cannot be read"))?;
-                let facts = OriginFacts::read(&origin);
-                Ok((Arc::new(origin), facts))
+                Ok(Origin {
+                    facts: OriginFacts::read(&raw),
+                    raw: Arc::new(raw),
+                    blob: bytes::Bytes::copy_from_slice(blob),
+                })
             })
-            .collect::<Result<Vec<_>, _>>()?;
-        let spans_at = bytes.len() - reader.remaining();
-        Ok(Self {
-            bytes,
-            spans_at,
-            origins,
-        })
+            .collect::<Result<Vec<_>, Corrupt>>()?;
+        let from = bytes.len() - reader.remaining();
+        let spans = if head.tells_places() {
+            Spans::Joined { bytes, from }
+        } else {
+            let pieces = Pieces::decode(bytes, from)?;
+            if pieces.len() != head.len() {
+                return Err(Corrupt("head and body are of different spans"));
+            }
+            Spans::Pieces(pieces)
+        };
+        Ok(Self { origins, spans })
     }
 
     /// What it takes in memory, about.
     pub(crate) fn weight(&self) -> usize {
-        self.bytes.len() + self.spans_at * 4
+        let origins: usize = self
+            .origins
+            .iter()
+            .map(|origin| origin.blob.len() * 4)
+            .sum();
+        origins
+            + match &self.spans {
+                Spans::Pieces(pieces) => pieces.weight(),
+                Spans::Joined { bytes, .. } => bytes.len(),
+            }
+    }
+
+    /// One span as it was sent.
+    pub(crate) fn bytes(&self, row: RowView<'_>) -> Result<Vec<u8>, Corrupt> {
+        match &self.spans {
+            Spans::Pieces(pieces) => {
+                let mut out = Vec::with_capacity(1024);
+                pieces.raw(
+                    row.index(),
+                    row.known(),
+                    |index| row.span_id_of(index),
+                    &mut out,
+                )?;
+                Ok(out)
+            }
+            Spans::Joined { bytes, from } => bytes[*from..]
+                .get(row.place())
+                .map(<[u8]>::to_vec)
+                .ok_or(Corrupt("a span lies past the end of its block")),
+        }
     }
 
     /// Decodes one span.
     pub(crate) fn raw(&self, row: RowView<'_>) -> Result<raw::RawSpan, Corrupt> {
-        let bytes = self.bytes[self.spans_at..]
-            .get(row.body())
-            .ok_or(Corrupt("a span lies past the end of its block"))?;
-        decode_span(bytes).map_err(|_| Corrupt("a stored span cannot be decoded"))
+        let bytes = self.bytes(row)?;
+        decode_span(&bytes).map_err(|_| Corrupt("a stored span cannot be decoded"))
     }
 
-    /// The origin of a span.
-    pub(crate) fn origin(
-        &self,
-        row: RowView<'_>,
-    ) -> Result<&(Arc<raw::Origin>, OriginFacts), Corrupt> {
+    fn origin(&self, row: RowView<'_>) -> Result<&Origin, Corrupt> {
         let origin = self.origins.get(row.row.origin as usize);
         origin.ok_or(Corrupt("a span's resource is missing"))
     }
 
+    /// A span's resource and scope, encoded.
+    pub(crate) fn origin_blob(&self, row: RowView<'_>) -> Result<&bytes::Bytes, Corrupt> {
+        Ok(&self.origin(row)?.blob)
+    }
+
     /// Decodes and normalises one span.
     pub(crate) fn span(&self, row: RowView<'_>, rules: &Rules) -> Result<Span, Corrupt> {
-        let (_, facts) = self.origin(row)?;
+        let facts = &self.origin(row)?.facts;
         Ok(normalise_from(facts, &self.raw(row)?, rules))
     }
 
-    /// Decodes and normalises one span and keeps what it was made of.
+    /// Decodes and normalises one span and keeps what it was made of. `arrived` counts where the head has no instant
+    /// of the span's own.
     pub(crate) fn stored(
         &self,
         row: RowView<'_>,
         arrived: UnixNanos,
         rules: &Rules,
     ) -> Result<StoredSpan, Corrupt> {
-        let (origin, facts) = self.origin(row)?;
+        let origin = self.origin(row)?;
         let raw = self.raw(row)?;
-        let span = normalise_from(facts, &raw, rules);
+        let span = normalise_from(&origin.facts, &raw, rules);
         Ok(StoredSpan {
-            origin: Arc::clone(origin),
+            origin: Arc::clone(&origin.raw),
             raw,
             span,
-            arrived,
+            arrived: row.arrived().unwrap_or(arrived),
         })
+    }
+
+    /// Of each span, whether it may have an attribute with the fingerprint, its resource's included. `None` when
+    /// only the spans themselves can tell.
+    pub(crate) fn with_attribute(&self, wanted: Fingerprint) -> Option<Vec<bool>> {
+        let Spans::Pieces(pieces) = &self.spans else {
+            return None;
+        };
+        let mut of_origins = Vec::new();
+        for origin in &self.origins {
+            origin_attributes(&origin.blob, &mut of_origins);
+        }
+        (!of_origins.contains(&wanted)).then(|| pieces.with_attribute(wanted))
+    }
+
+    /// The fingerprints of all attributes, as the builder knew them. `None` of a block of the first format.
+    pub(crate) fn attributes(&self) -> Option<Vec<Fingerprint>> {
+        let Spans::Pieces(pieces) = &self.spans else {
+            return None;
+        };
+        let mut attributes = Vec::new();
+        pieces.attributes(&mut attributes);
+        for origin in &self.origins {
+            origin_attributes(&origin.blob, &mut attributes);
+        }
+        Some(attributes)
     }
 }

@@ -1,12 +1,12 @@
 //! From the spans of a commit to blocks.
 
-use std::collections::{BTreeSet, HashMap};
-
-use highwater_model::{Batch, BatchSpan};
+use highwater_model::{Batch, BatchSpan, UnixNanos};
 
 use super::body::BodyBuilder;
 use super::bytes::{compress, put, put_bytes};
-use super::head::HeadBuilder;
+use super::fingerprint::Fingerprint;
+use super::head::{HeadBuilder, RowView};
+use super::interner::Interner;
 use super::runs::Keys;
 
 /// Services of a block that its `meta` row names; with more, a search reads the head instead.
@@ -56,57 +56,102 @@ pub(crate) fn blocks(
     let mut blocks = Vec::new();
     let mut open = OpenBlock::default();
     for ((batch, span), _) in kept {
-        if open.head.len() >= max_spans.max(1) || open.bytes >= max_bytes {
+        if open.len() >= max_spans.max(1) || open.bytes >= max_bytes {
             blocks.push(std::mem::take(&mut open).finish());
         }
         open.push(batch, span);
     }
-    if open.head.len() > 0 {
+    if open.len() > 0 {
         blocks.push(open.finish());
     }
     blocks
 }
 
+/// A block that spans are added to.
 #[derive(Default)]
-struct OpenBlock<'a> {
+pub(crate) struct OpenBlock {
     head: HeadBuilder,
     body: BodyBuilder,
     bytes: usize,
-    origins: HashMap<&'a [u8], u32>,
-    services: BTreeSet<&'a str>,
+    origins: Interner,
+    services: Interner,
     min_start: Option<u64>,
     max_start: u64,
     max_duration: u64,
     has_error: bool,
 }
 
-impl<'a> OpenBlock<'a> {
-    fn push(&mut self, batch: &'a Batch, one: &'a BatchSpan) {
+impl OpenBlock {
+    fn push(&mut self, batch: &Batch, one: &BatchSpan) {
         static NO_ORIGIN: bytes::Bytes = bytes::Bytes::new();
         let blob = batch.origins.get(one.origin as usize).unwrap_or(&NO_ORIGIN);
-        let origin = *self.origins.entry(blob).or_insert_with(|| {
-            self.bytes += blob.len();
-            self.body.push_origin(blob)
-        });
+        let origin = self.origin(blob);
         let span = &one.span;
+        self.count(
+            &span.service.name,
+            span.start.0,
+            span.duration_ns(),
+            span.error.is_some(),
+        );
         self.bytes += one.raw.len();
-        self.head.push(span, one.hash, origin, one.raw.len());
-        self.body.push_span(&one.raw);
-        self.services.insert(&span.service.name);
-        let start = span.start.0;
-        self.min_start = Some(self.min_start.map_or(start, |least| least.min(start)));
-        self.max_start = self.max_start.max(start);
-        self.max_duration = self.max_duration.max(span.duration_ns());
-        self.has_error |= span.error.is_some();
+        let known = self.head.push(span, one.hash, origin, one.raw.len());
+        self.body.push_span(&one.raw, known);
     }
 
-    fn finish(self) -> RawBlock {
+    /// Adds a span of another block.
+    pub(crate) fn push_row(
+        &mut self,
+        row: RowView<'_>,
+        arrived: UnixNanos,
+        records: &[Fingerprint],
+        origin: &bytes::Bytes,
+        raw: &[u8],
+    ) {
+        let origin = self.origin(origin);
+        self.count(
+            row.service(),
+            row.row.start,
+            row.row.duration,
+            row.row.failed,
+        );
+        self.bytes += raw.len();
+        let known = self.head.push_row(row, arrived, records, origin, raw.len());
+        self.body.push_span(raw, known);
+    }
+
+    fn origin(&mut self, blob: &bytes::Bytes) -> u32 {
+        let (origin, new) = self.origins.intern(blob);
+        if new {
+            self.bytes += blob.len();
+            self.body.push_origin(blob.clone());
+        }
+        origin
+    }
+
+    fn count(&mut self, service: &str, start: u64, duration: u64, failed: bool) {
+        self.services.intern(service.as_bytes());
+        self.min_start = Some(self.min_start.map_or(start, |least| least.min(start)));
+        self.max_start = self.max_start.max(start);
+        self.max_duration = self.max_duration.max(duration);
+        self.has_error |= failed;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.head.len()
+    }
+
+    /// Bytes of its spans as they were sent, and of their resources.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn finish(self) -> RawBlock {
         let head = self.head.finish();
         let services = (self.services.len() <= MAX_SERVICES).then(|| {
             let mut out = Vec::new();
             put(&mut out, self.services.len() as u64);
-            for service in &self.services {
-                put_bytes(&mut out, service.as_bytes());
+            for service in self.services.iter() {
+                put_bytes(&mut out, service);
             }
             out
         });
@@ -119,7 +164,7 @@ impl<'a> OpenBlock<'a> {
                 has_error: self.has_error,
                 services,
             },
-            keys: head.keys(),
+            keys: head.keys(self.body.attributes()),
             head: head.encode(),
             body: self.body.finish(),
         }
@@ -168,9 +213,9 @@ mod tests {
                 let keys = block.keys.clone();
                 let block = block.compress().unwrap();
                 let head = Head::decode(&decompress(&block.head).unwrap()).unwrap();
-                let body = Body::decode(decompress(&block.body).unwrap()).unwrap();
+                let body = Body::decode(decompress(&block.body).unwrap(), &head).unwrap();
                 prop_assert!(head.len() <= max_spans);
-                prop_assert_eq!(head.keys(), keys);
+                prop_assert_eq!(head.keys(body.attributes().unwrap()), keys);
                 for row in head.rows() {
                     let stored = body.stored(row, UnixNanos(7), &Rules::default()).unwrap();
                     let span = &stored.span;
@@ -212,10 +257,11 @@ mod tests {
                 let mut bytes = block.head;
                 let index = at.index(bytes.len());
                 bytes[index] ^= 1 << bit;
-                let body = Body::decode(block.body).unwrap();
-                if let Ok(head) = Head::decode(&bytes) {
+                if let Ok(head) = Head::decode(&bytes)
+                    && let Ok(body) = Body::decode(block.body, &head)
+                {
                     for row in head.rows() {
-                        let _ = (row.correlations().count(), row.link_fingerprints().len());
+                        let _ = (row.correlations().count(), row.link_fingerprints().len(), row.arrived());
                         let _ = body.stored(row, UnixNanos(0), &Rules::default());
                     }
                 }

@@ -3,18 +3,21 @@
 //! A column holds one field of every span, so that equal and near values stand together and compress; texts stand
 //! once in a table. Instants and offsets are differences to the span before.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use highwater_model::raw::{SpanKind, StatusCode};
-use highwater_model::{Span, SpanId, TraceId};
+use highwater_model::{Span, SpanId, TraceId, UnixNanos};
 
 use super::bytes::{Corrupt, Reader, put, put_bytes, put_signed};
 use super::fingerprint::{self, Kind};
+use super::interner::Interner;
+use super::pieces::Known;
 use super::recent::{Identity, identity};
 use super::runs::Keys;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The first format: a body of joined spans, whose places the head tells; longer hashes; records of its own.
+const JOINED: u8 = 1;
 
 /// No text: the index of nothing.
 const NONE: u32 = u32::MAX;
@@ -24,8 +27,8 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Row {
     trace: u32,
     pub(crate) span_id: SpanId,
-    /// Hash of the span's bytes.
-    pub(crate) hash: u64,
+    /// The lower half of the hash of the span's bytes: it tells apart spans of the same ids only.
+    pub(crate) hash: u32,
     /// Nanoseconds since 1970.
     pub(crate) start: u64,
     /// Nanoseconds.
@@ -46,8 +49,8 @@ pub(crate) struct Row {
     links_end: u32,
     /// Index of its origin in the body.
     pub(crate) origin: u32,
-    /// Where its bytes end among the body's spans.
-    body_end: u64,
+    /// Index of its arrival, where the head has arrivals.
+    arrival: u32,
 }
 
 /// The decoded head of a block.
@@ -60,8 +63,14 @@ pub(crate) struct Head {
     correlations: Vec<u32>,
     /// Fingerprints of the traces linked to.
     links: Vec<fingerprint::Fingerprint>,
-    /// Fingerprints of the records named, of the whole block.
+    /// Fingerprints of the records that links name, of the whole block; in the first format of all records.
     records: Vec<fingerprint::Fingerprint>,
+    /// When its spans arrived, where that was at several instants.
+    arrivals: Vec<u64>,
+    /// Bytes of all its spans as they were sent.
+    sent_bytes: u64,
+    /// Where the bytes of each span end among the body's, in the first format.
+    places: Vec<u64>,
 }
 
 /// One span of a head, with its texts looked up.
@@ -110,8 +119,47 @@ impl<'a> RowView<'a> {
         &self.head.links[from..self.row.links_end as usize]
     }
 
-    pub(crate) fn body(&self) -> std::ops::Range<usize> {
-        self.before(|row| row.body_end) as usize..self.row.body_end as usize
+    /// Where its bytes are among the body's, in the first format.
+    pub(crate) fn place(&self) -> std::ops::Range<usize> {
+        let end = |index: usize| self.head.places.get(index).copied().unwrap_or(0) as usize;
+        match self.index {
+            0 => 0..end(0),
+            index => end(index - 1)..end(index),
+        }
+    }
+
+    pub(crate) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The id of another span of the block.
+    pub(crate) fn span_id_of(&self, index: usize) -> Option<SpanId> {
+        self.head.rows.get(index).map(|row| row.span_id)
+    }
+
+    /// When it arrived, where the block's spans did not arrive at once.
+    pub(crate) fn arrived(&self) -> Option<UnixNanos> {
+        let arrived = self.head.arrivals.get(self.row.arrival as usize);
+        arrived.copied().map(UnixNanos)
+    }
+
+    /// What the body need not say again.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            trace: self.trace(),
+            span: self.row.span_id,
+            start: self.row.start,
+            end: self.row.start.wrapping_add(self.row.duration),
+        }
+    }
+
+    fn record(&self) -> Option<fingerprint::Fingerprint> {
+        let topic = self.destination()?;
+        Some(fingerprint::record(
+            topic,
+            self.row.partition?,
+            self.row.offset?,
+        ))
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -147,9 +195,14 @@ impl Head {
         }
     }
 
-    /// Bytes of all its spans, uncompressed.
-    pub(crate) fn body_bytes(&self) -> u64 {
-        self.rows.last().map_or(0, |row| row.body_end)
+    /// Bytes of all its spans, as they were sent.
+    pub(crate) const fn body_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// The body is of the first format.
+    pub(crate) const fn tells_places(&self) -> bool {
+        !self.places.is_empty()
     }
 
     /// What it takes in memory, about.
@@ -158,10 +211,11 @@ impl Head {
             + self.texts.iter().map(|text| text.len() + 32).sum::<usize>()
             + self.traces.len() * 16
             + 4 * (self.correlations.len() + self.links.len() + self.records.len())
+            + 8 * (self.arrivals.len() + self.places.len())
     }
 
-    /// The keys that find this block: how the open segment's index is rebuilt.
-    pub(crate) fn keys(&self) -> Keys {
+    /// The keys that find this block, with the `attributes` of its body.
+    pub(crate) fn keys(&self, attributes: Vec<fingerprint::Fingerprint>) -> Keys {
         let mut keys = Keys::default();
         for trace in &self.traces {
             keys.add(Kind::Trace, fingerprint::trace(*trace));
@@ -176,6 +230,10 @@ impl Head {
         for record in &self.records {
             keys.add(Kind::Record, *record);
         }
+        for record in self.rows().filter_map(|row| row.record()) {
+            keys.add(Kind::Record, record);
+        }
+        keys.0[Kind::Attribute as usize] = attributes;
         keys.settle();
         keys
     }
@@ -196,6 +254,13 @@ impl Head {
             for value in table {
                 out.extend_from_slice(&value.to_le_bytes());
             }
+        }
+        put(&mut out, self.sent_bytes);
+        put(&mut out, self.arrivals.len() as u64);
+        let mut before = 0;
+        for arrived in &self.arrivals {
+            put_signed(&mut out, arrived.wrapping_sub(before) as i64);
+            before = *arrived;
         }
         put(&mut out, self.rows.len() as u64);
         let rows = &self.rows;
@@ -219,12 +284,13 @@ impl Head {
         for row in rows {
             out.push(status_code(row.status) | u8::from(row.failed) << 2);
         }
-        let columns: [fn(&Row) -> u32; 5] = [
+        let columns: [fn(&Row) -> u32; 6] = [
             |row| row.trace,
             |row| row.environment,
             |row| row.service,
             |row| row.operation,
             |row| row.origin,
+            |row| row.arrival,
         ];
         for column in columns {
             rows.iter()
@@ -253,10 +319,9 @@ impl Head {
                 }
             }
         }
-        let columns: [fn(&Row) -> u64; 3] = [
+        let columns: [fn(&Row) -> u64; 2] = [
             |row| row.correlations_end.into(),
             |row| row.links_end.into(),
-            |row| row.body_end,
         ];
         for column in columns {
             let mut before = 0;
@@ -270,7 +335,8 @@ impl Head {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader::new(bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if version != VERSION && version != JOINED {
             return Err(Corrupt("a block's head has an unknown version"));
         }
         let count = reader.count()?;
@@ -294,6 +360,15 @@ impl Head {
         {
             return Err(Corrupt("an index points past its table"));
         }
+        let (mut sent_bytes, mut arrivals) = (0, Vec::new());
+        if version == VERSION {
+            sent_bytes = reader.number()?;
+            let mut before = 0_u64;
+            for _ in 0..reader.count()? {
+                before = before.wrapping_add(reader.signed()? as u64);
+                arrivals.push(before);
+            }
+        }
         let count = reader.count()?;
         let mut rows = Vec::with_capacity(count);
         for _ in 0..count {
@@ -302,14 +377,21 @@ impl Head {
                 ..Row::EMPTY
             });
         }
-        decode_columns(
-            &mut reader,
-            &mut rows,
-            texts.len(),
-            traces.len(),
-            correlations.len(),
-            links.len(),
-        )?;
+        let sizes = Sizes {
+            texts: texts.len(),
+            traces: traces.len(),
+            correlations: correlations.len(),
+            links: links.len(),
+            arrivals: arrivals.len(),
+        };
+        decode_columns(&mut reader, &mut rows, version, &sizes)?;
+        let mut places = Vec::new();
+        if version == JOINED {
+            for _ in &rows {
+                sent_bytes = sent_bytes.saturating_add(reader.number()?);
+                places.push(sent_bytes);
+            }
+        }
         Ok(Self {
             texts,
             traces,
@@ -317,6 +399,9 @@ impl Head {
             correlations,
             links,
             records,
+            arrivals,
+            sent_bytes,
+            places,
         })
     }
 }
@@ -341,23 +426,33 @@ impl Row {
         correlations_end: 0,
         links_end: 0,
         origin: 0,
-        body_end: 0,
+        arrival: 0,
     };
 }
 
 /// A column that holds an index, to be written into a row.
 type IndexColumn = fn(&mut Row) -> &mut u32;
 
-fn decode_columns(
-    reader: &mut Reader<'_>,
-    rows: &mut [Row],
+/// Lengths of a head's tables, which its columns point into.
+struct Sizes {
     texts: usize,
     traces: usize,
     correlations: usize,
     links: usize,
+    arrivals: usize,
+}
+
+fn decode_columns(
+    reader: &mut Reader<'_>,
+    rows: &mut [Row],
+    version: u8,
+    sizes: &Sizes,
 ) -> Result<(), Corrupt> {
     for row in rows.iter_mut() {
-        row.hash = u64::from_le_bytes(reader.array()?);
+        row.hash = u32::from_le_bytes(reader.array()?);
+        if version == JOINED {
+            reader.take(4)?;
+        }
     }
     let mut before = 0_u64;
     for row in rows.iter_mut() {
@@ -375,23 +470,28 @@ fn decode_columns(
         row.status = status_of(byte & 3)?;
         row.failed = byte & 4 != 0;
     }
-    let columns: [(IndexColumn, usize); 5] = [
-        (|row| &mut row.trace, traces),
-        (|row| &mut row.environment, texts),
-        (|row| &mut row.service, texts),
-        (|row| &mut row.operation, texts),
+    let columns: [(IndexColumn, usize); 6] = [
+        (|row| &mut row.trace, sizes.traces),
+        (|row| &mut row.environment, sizes.texts),
+        (|row| &mut row.service, sizes.texts),
+        (|row| &mut row.operation, sizes.texts),
         // The body checks it against its own table.
         (|row| &mut row.origin, u32::MAX as usize),
+        (|row| &mut row.arrival, sizes.arrivals.max(1)),
     ];
+    let columns = match version {
+        JOINED => &columns[..5],
+        _ => &columns[..],
+    };
     for (column, limit) in columns {
         for row in rows.iter_mut() {
-            *column(row) = reader.index(limit)?;
+            *column(row) = reader.index(*limit)?;
         }
     }
     let columns: [IndexColumn; 2] = [|row| &mut row.destination, |row| &mut row.group];
     for column in columns {
         for row in rows.iter_mut() {
-            *column(row) = reader.index(texts + 1)?.wrapping_sub(1);
+            *column(row) = reader.index(sizes.texts + 1)?.wrapping_sub(1);
         }
     }
     for row in rows.iter_mut() {
@@ -408,8 +508,8 @@ fn decode_columns(
         }
     }
     let columns: [(IndexColumn, usize); 2] = [
-        (|row| &mut row.correlations_end, correlations),
-        (|row| &mut row.links_end, links),
+        (|row| &mut row.correlations_end, sizes.correlations),
+        (|row| &mut row.links_end, sizes.links),
     ];
     for (column, limit) in columns {
         let mut end = 0_u32;
@@ -420,11 +520,6 @@ fn decode_columns(
             }
             *column(row) = end;
         }
-    }
-    let mut end = 0_u64;
-    for row in rows.iter_mut() {
-        end = end.saturating_add(reader.number()?);
-        row.body_end = end;
     }
     Ok(())
 }
@@ -462,17 +557,17 @@ fn status_of(code: u8) -> Result<StatusCode, Corrupt> {
 #[derive(Debug, Default)]
 pub(crate) struct HeadBuilder {
     head: Head,
-    text_index: HashMap<Arc<str>, u32>,
-    trace_index: HashMap<TraceId, u32>,
-    body_end: u64,
+    texts: Interner,
+    traces: Interner,
+    arrivals: Interner,
 }
 
 impl HeadBuilder {
-    /// Adds a span whose `bytes` bytes follow the last one's in the body.
-    pub(crate) fn push(&mut self, span: &Span, hash: u64, origin: u32, bytes: usize) {
+    /// Adds a span that took `bytes` bytes as it was sent; gives what the body need not say again.
+    pub(crate) fn push(&mut self, span: &Span, hash: u64, origin: u32, bytes: usize) -> Known {
         let messaging = span.messaging.as_ref();
-        let destination = messaging.and_then(|messaging| messaging.destination.as_ref());
-        let group = messaging.and_then(|messaging| messaging.group.as_ref());
+        let destination = messaging.and_then(|messaging| messaging.destination.as_deref());
+        let group = messaging.and_then(|messaging| messaging.group.as_deref());
         for correlation in &span.correlations {
             let value = self.text(&correlation.value);
             self.head.correlations.push(value);
@@ -481,12 +576,11 @@ impl HeadBuilder {
         self.head
             .links
             .extend(targets.map(fingerprint::link_target));
-        self.head.records.extend(fingerprint::records(span));
-        self.body_end += bytes as u64;
+        self.head.records.extend(fingerprint::linked_records(span));
         let row = Row {
             trace: self.trace(span.trace_id),
             span_id: span.span_id,
-            hash,
+            hash: hash as u32,
             start: span.start.0,
             duration: span.duration_ns(),
             environment: self.text(&span.service.environment),
@@ -505,9 +599,57 @@ impl HeadBuilder {
             correlations_end: self.head.correlations.len() as u32,
             links_end: self.head.links.len() as u32,
             origin,
-            body_end: self.body_end,
+            arrival: 0,
+        };
+        self.add(row, bytes)
+    }
+
+    /// Adds a span of another block, which arrived at `arrived`. `records` are those that its links name: a block
+    /// has them without saying whose they are.
+    pub(crate) fn push_row(
+        &mut self,
+        from: RowView<'_>,
+        arrived: UnixNanos,
+        records: &[fingerprint::Fingerprint],
+        origin: u32,
+        bytes: usize,
+    ) -> Known {
+        self.head.records.extend_from_slice(records);
+        for value in from.correlations() {
+            let value = self.text(value);
+            self.head.correlations.push(value);
+        }
+        self.head.links.extend_from_slice(from.link_fingerprints());
+        let (arrival, new) = self.arrivals.intern(&arrived.0.to_le_bytes());
+        if new {
+            self.head.arrivals.push(arrived.0);
+        }
+        let row = Row {
+            trace: self.trace(from.trace()),
+            environment: self.text(from.environment()),
+            service: self.text(from.service()),
+            operation: self.text(from.operation()),
+            destination: from.destination().map_or(NONE, |text| self.text(text)),
+            group: from.group().map_or(NONE, |text| self.text(text)),
+            correlations_end: self.head.correlations.len() as u32,
+            links_end: self.head.links.len() as u32,
+            origin,
+            arrival,
+            ..*from.row
+        };
+        self.add(row, bytes)
+    }
+
+    fn add(&mut self, row: Row, bytes: usize) -> Known {
+        let known = Known {
+            trace: self.head.traces[row.trace as usize],
+            span: row.span_id,
+            start: row.start,
+            end: row.start.wrapping_add(row.duration),
         };
         self.head.rows.push(row);
+        self.head.sent_bytes += bytes as u64;
+        known
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -520,20 +662,17 @@ impl HeadBuilder {
         self.head
     }
 
-    fn text(&mut self, text: &Arc<str>) -> u32 {
-        if let Some(index) = self.text_index.get(text) {
-            return *index;
+    fn text(&mut self, text: &str) -> u32 {
+        let (index, new) = self.texts.intern(text.as_bytes());
+        if new {
+            self.head.texts.push(Arc::from(text));
         }
-        let index = self.head.texts.len() as u32;
-        self.head.texts.push(Arc::clone(text));
-        self.text_index.insert(Arc::clone(text), index);
         index
     }
 
     fn trace(&mut self, trace: TraceId) -> u32 {
-        let next = self.head.traces.len() as u32;
-        let index = *self.trace_index.entry(trace).or_insert(next);
-        if index == next {
+        let (index, new) = self.traces.intern(&trace.0);
+        if new {
             self.head.traces.push(trace);
         }
         index

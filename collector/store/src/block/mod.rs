@@ -7,7 +7,10 @@ pub(crate) mod bytes;
 pub(crate) mod encode;
 pub(crate) mod fingerprint;
 pub(crate) mod head;
+mod interner;
+mod pieces;
 pub(crate) mod recent;
 pub(crate) mod runs;
+mod wire;
 
 pub use bytes::Corrupt;

@@ -6,12 +6,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 use highwater_model::{SpanId, TraceId};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// What makes two spans the same: trace id, span id, and the hash of the bytes. 128 bits of a hash over them, so
-/// that two different spans are not taken for one.
+/// What makes two spans the same: trace id, span id, and half the hash of the bytes. 128 bits of a hash over them,
+/// so that two different spans are not taken for one.
 pub(crate) type Identity = u128;
 
-pub(crate) fn identity(trace: TraceId, span: SpanId, hash: u64) -> Identity {
-    let mut bytes = [0; 32];
+pub(crate) fn identity(trace: TraceId, span: SpanId, hash: u32) -> Identity {
+    let mut bytes = [0; 28];
     bytes[..16].copy_from_slice(&trace.0);
     bytes[16..24].copy_from_slice(&span.0);
     bytes[24..].copy_from_slice(&hash.to_le_bytes());
@@ -50,10 +50,13 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn new(capacity: usize) -> Self {
+        let half = (capacity / 2).max(1);
+        // Made at its size: a table that grows is there twice meanwhile. Memory that is not used yet is not taken.
+        let set = || IdentitySet::with_capacity_and_hasher(half, BuildHasherDefault::default());
         Self {
-            half: (capacity / 2).max(1),
-            newer: IdentitySet::default(),
-            older: IdentitySet::default(),
+            half,
+            newer: set(),
+            older: set(),
         }
     }
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+/// A partition's number and a block's: a block that is written again elsewhere keeps its number.
+pub(super) type Key = (i64, u64);
+
 /// Least recently used goes first. The mutex is held for a look-up, never while a block is decoded.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
@@ -14,8 +17,8 @@ pub(super) struct Cache<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    entries: HashMap<u64, Entry<T>>,
-    by_age: BTreeMap<u64, u64>,
+    entries: HashMap<Key, Entry<T>>,
+    by_age: BTreeMap<u64, Key>,
     clock: u64,
     bytes: usize,
 }
@@ -40,7 +43,7 @@ impl<T> Cache<T> {
         }
     }
 
-    pub(super) fn get(&self, key: u64) -> Option<Arc<T>> {
+    pub(super) fn get(&self, key: Key) -> Option<Arc<T>> {
         let state = &mut *self.state.lock();
         let entry = state.entries.get_mut(&key)?;
         state.by_age.remove(&entry.used);
@@ -51,7 +54,7 @@ impl<T> Cache<T> {
     }
 
     /// Keeps `value` unless it alone takes more than a quarter of the cache.
-    pub(super) fn put(&self, key: u64, value: &Arc<T>, bytes: usize) {
+    pub(super) fn put(&self, key: Key, value: &Arc<T>, bytes: usize) {
         if bytes > self.capacity / 4 {
             return;
         }
@@ -88,14 +91,15 @@ mod tests {
     fn the_least_recently_used_goes_first_and_bytes_are_bounded() {
         let cache = Cache::new(100);
         for key in 0..4 {
-            cache.put(key, &Arc::new(key), 25);
+            cache.put((1, key), &Arc::new(key), 25);
         }
-        assert_eq!(cache.get(0).as_deref(), Some(&0));
-        cache.put(4, &Arc::new(4), 25);
-        assert_eq!(cache.get(1), None);
-        assert_eq!(cache.get(0).as_deref(), Some(&0));
-        cache.put(5, &Arc::new(5), 26);
-        assert_eq!(cache.get(5), None, "too large to keep");
+        assert_eq!(cache.get((1, 0)).as_deref(), Some(&0));
+        cache.put((1, 4), &Arc::new(4), 25);
+        assert_eq!(cache.get((1, 1)), None);
+        assert_eq!(cache.get((2, 0)), None);
+        assert_eq!(cache.get((1, 0)).as_deref(), Some(&0));
+        cache.put((1, 5), &Arc::new(5), 26);
+        assert_eq!(cache.get((1, 5)), None, "too large to keep");
         assert_eq!(cache.state.lock().bytes, 100);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Listed {
     pub(super) closes: u64,
     /// Its files are being removed.
     pub(super) retiring: bool,
+    /// It holds spans by trace, and takes no arrivals.
+    pub(super) settled: bool,
 }
 
 /// The open catalog.
@@ -45,17 +47,19 @@ impl Catalog {
         Ok(Self { connection })
     }
 
-    /// The partitions, oldest first.
+    /// The partitions, as they were begun.
     pub(super) async fn list(&mut self) -> Result<Vec<Listed>> {
-        let rows = sqlx::query("SELECT id, opens, closes, retiring FROM partition ORDER BY id")
-            .fetch_all(&mut self.connection)
-            .await
-            .map_err(failed("list partitions"))?;
+        let rows =
+            sqlx::query("SELECT id, opens, closes, retiring, settled FROM partition ORDER BY id")
+                .fetch_all(&mut self.connection)
+                .await
+                .map_err(failed("list partitions"))?;
         let listed = rows.iter().map(|row| Listed {
             id: row.get(0),
             opens: unsigned(row.get(1)),
             closes: unsigned(row.get(2)),
             retiring: row.get(3),
+            settled: row.get(4),
         });
         Ok(listed.collect())
     }
@@ -73,10 +77,11 @@ impl Catalog {
     pub(super) async fn add(&mut self, listed: Listed) -> Result<()> {
         let add = async {
             let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query("INSERT INTO partition (id, opens, closes) VALUES (?, ?, ?)")
+            sqlx::query("INSERT INTO partition (id, opens, closes, settled) VALUES (?, ?, ?, ?)")
                 .bind(listed.id)
                 .bind(int(listed.opens))
                 .bind(int(listed.closes))
+                .bind(listed.settled)
                 .execute(&mut *transaction)
                 .await?;
             sqlx::query("UPDATE store SET next_partition = max(next_partition, ? + 1)")

@@ -11,7 +11,7 @@ use highwater_model::{TraceId, UnixNanos};
 use sqlx::Row;
 
 use super::partition::Partition;
-use super::read::{LoadedBlock, LoadedHead, by_size, off_the_runtime};
+use super::read::{Asked, LoadedBlock, LoadedHead, by_size, off_the_runtime};
 use super::sqlite::{int, unsigned};
 use super::store::{Inner, Store};
 use crate::block::bytes::Reader;
@@ -23,6 +23,10 @@ use crate::spans::SpanReader;
 
 /// Rows of `meta` fetched by one statement.
 const METAS_AT_ONCE: i64 = 512;
+/// A span that is decoded costs as much as so many that only their columns are looked at.
+const COST_OF_A_BODY: u64 = 8;
+/// Blocks that are read by their numbers; of more, each page of the walk is held against the list.
+const BLOCKS_BY_NUMBER: usize = 2_048;
 /// Blocks looked at together: few at first, since the first page mostly needs few.
 const FIRST_STEP: usize = 4;
 const LARGEST_STEP: usize = 32;
@@ -44,6 +48,8 @@ struct Walk {
     page: VecDeque<Meta>,
     /// Blocks from here on are not fetched yet; `None` when all are.
     unread: Option<(i64, i64)>,
+    /// The only blocks that can match, where that is known and they are many.
+    among: Option<HashSet<u64>>,
 }
 
 impl Walk {
@@ -87,10 +93,20 @@ impl Hints {
                     let key = (Kind::Correlation, fingerprint::correlation(value));
                     hints.keys.push(key);
                 }
+                (Field::Attribute(name), _, Some(value)) if is_indexed(name) => {
+                    let value = fingerprint::attribute_text(name.as_bytes(), value.as_bytes());
+                    hints.keys.push((Kind::Attribute, value));
+                }
                 _ => {}
             }
         }
         hints
+    }
+
+    /// The attributes that a matching span has.
+    fn attributes(&self) -> Vec<fingerprint::Fingerprint> {
+        let attributes = self.keys.iter().filter(|key| key.0 == Kind::Attribute);
+        attributes.map(|key| key.1).collect()
     }
 
     fn exclude(&self, meta: &Meta) -> bool {
@@ -101,6 +117,11 @@ impl Hints {
                 named.is_some_and(|services| !names(services, service))
             })
     }
+}
+
+/// Whether the index has every value of an attribute: not of those that stand for a field of the scope.
+fn is_indexed(name: &str) -> bool {
+    !name.starts_with("otel.scope.") && !name.starts_with("otel.library.")
 }
 
 /// Whether a list of length-prefixed names has one; a list that cannot be read might.
@@ -186,20 +207,28 @@ impl Search<'_> {
                 partition: Arc::clone(partition),
                 page: VecDeque::new(),
                 unread: Some((int(facts.max_start), i64::MAX)),
+                among: None,
             };
-            if !self.hints.keys.is_empty() {
-                walk.page = self.by_keys(partition).await?;
-                walk.unread = None;
+            if let Some(blocks) = self.with_keys(partition).await? {
+                if blocks.len() > BLOCKS_BY_NUMBER {
+                    walk.among = Some(blocks);
+                } else {
+                    walk.page = self.by_number(partition, blocks).await?;
+                    walk.unread = None;
+                }
             }
             self.walks.push(walk);
         }
         Ok(())
     }
 
-    /// The blocks that have every key that a match must have, when there is one.
-    async fn by_keys(&self, partition: &Partition) -> Result<VecDeque<Meta>> {
+    /// The blocks that have every key that a match must have; `None` when there is no key that the index has.
+    async fn with_keys(&self, partition: &Partition) -> Result<Option<HashSet<u64>>> {
         let mut blocks: Option<HashSet<u64>> = None;
         for (kind, fingerprint) in &self.hints.keys {
+            if *kind == Kind::Attribute && !partition.attributes {
+                continue;
+            }
             let found: HashSet<u64> = partition
                 .find(*kind, *fingerprint)
                 .await?
@@ -210,7 +239,15 @@ impl Search<'_> {
                 None => found,
             });
         }
-        let list: Vec<u64> = blocks.unwrap_or_default().into_iter().collect();
+        Ok(blocks)
+    }
+
+    async fn by_number(
+        &self,
+        partition: &Partition,
+        blocks: HashSet<u64>,
+    ) -> Result<VecDeque<Meta>> {
+        let list: Vec<u64> = blocks.into_iter().collect();
         let rows = sqlx::query(
             "SELECT block, spans, max_start, max_duration, has_error, services FROM meta \
              WHERE block IN (SELECT value FROM json_each(?)) AND max_start >= ? AND min_start <= ? \
@@ -281,6 +318,9 @@ impl Search<'_> {
                 .back()
                 .map(|meta| (meta.max_start, int(meta.block)));
             walk.unread = last.filter(|_| full);
+            if let Some(among) = &walk.among {
+                walk.page.retain(|meta| among.contains(&meta.block));
+            }
         }
     }
 
@@ -307,14 +347,18 @@ impl Search<'_> {
             self.cost += heads.iter().map(|head| head.head.len() as u64).sum::<u64>();
             let range = (self.query.from.0, self.query.to.0, self.below);
             let filter = Arc::clone(&self.filter);
-            let scanned = off_the_runtime(move || Ok(scan_heads(heads, &filter, range))).await?;
+            let scanned = off_the_runtime(move |_| Ok(scan_heads(heads, &filter, range))).await?;
             self.add(scanned.places);
             for group in by_size(&scanned.undecided) {
                 let loaded = self.inner.bodies(&partition, group).await?;
                 let filter = Arc::clone(&self.filter);
                 let rules = self.inner.options.rules.clone();
-                let places =
-                    off_the_runtime(move || scan_bodies(&loaded, &filter, range, &rules)).await?;
+                let attributes = self.hints.attributes();
+                let (places, decoded) = off_the_runtime(move |asked| {
+                    scan_bodies(&loaded, &filter, range, &rules, &attributes, asked)
+                })
+                .await?;
+                self.cost += COST_OF_A_BODY * decoded;
                 self.add(places);
             }
         }
@@ -374,7 +418,7 @@ impl Search<'_> {
         self.cost += found.spans.len() as u64;
         let filter = Arc::clone(&self.filter);
         let range = self.query.from..self.query.to;
-        let mut hit = off_the_runtime(move || {
+        let mut hit = off_the_runtime(move |_| {
             let context = TraceContext::of(found.spans.iter().map(|stored| &stored.span));
             let matched = (0..found.spans.len()).filter(|i| {
                 let stored = &found.spans[*i];
@@ -451,20 +495,33 @@ fn scan_heads(heads: Vec<Arc<LoadedHead>>, filter: &Expr, range: Range) -> Scann
     scanned
 }
 
-/// Tests the spans that their heads left open.
+/// Tests the spans that their heads left open and that have the attributes that a match must have; gives the places
+/// of those that match, and how many were decoded.
 fn scan_bodies(
     loaded: &[LoadedBlock],
     filter: &Expr,
     range: Range,
     rules: &Rules,
-) -> Result<Vec<Place>> {
-    let mut places = Vec::new();
+    attributes: &[fingerprint::Fingerprint],
+    asked: &Asked,
+) -> Result<(Vec<Place>, u64)> {
+    let (mut places, mut decoded) = (Vec::new(), 0);
     for (head, body) in loaded {
+        asked.still()?;
+        let with: Vec<Vec<bool>> = attributes
+            .iter()
+            .filter_map(|attribute| body.with_attribute(*attribute))
+            .collect();
         for row in head.head.rows() {
             let place = (row.row.start, row.trace());
-            if !in_range(place, range) || SpanFacts::from_row(row).truth(filter) != Truth::Maybe {
+            let may_have = |with: &Vec<bool>| with.get(row.index()).is_none_or(|may| *may);
+            if !in_range(place, range)
+                || !with.iter().all(may_have)
+                || SpanFacts::from_row(row).truth(filter) != Truth::Maybe
+            {
                 continue;
             }
+            decoded += 1;
             let block = head.block;
             let stored = body
                 .stored(row, head.arrived, rules)
@@ -475,7 +532,7 @@ fn scan_bodies(
             }
         }
     }
-    Ok(places)
+    Ok((places, decoded))
 }
 
 fn metas(

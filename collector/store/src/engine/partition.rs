@@ -12,15 +12,16 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::catalog::{Listed, partition_file};
 use super::sqlite::{self, int, unsigned};
 use crate::block::Corrupt;
+use crate::block::body::Body;
 use crate::block::bytes::decompress;
 use crate::block::encode::EncodedBlock;
 use crate::block::fingerprint::{Fingerprint, Kind};
 use crate::block::head::Head;
-use crate::block::runs::{Index, find_packed};
+use crate::block::runs::{Index, Keys, find_packed};
 use crate::error::{Result, StoreError};
 
-/// Heads read at once when the open segment's index is rebuilt.
-const REBUILD_CHUNK: i64 = 256;
+/// Blocks read at once when the open segment's index is rebuilt.
+const REBUILD_CHUNK: i64 = 16;
 
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -29,6 +30,10 @@ pub(super) struct Partition {
     pub(super) readers: SqlitePool,
     /// Its file is gone or going: an error of a reader then means "nothing there".
     retired: AtomicBool,
+    /// It could not be clustered, and stays as it is until the next start.
+    pub(super) stuck: AtomicBool,
+    /// Its index has the attributes of all its spans: not so of blocks of the first format.
+    pub(super) attributes: bool,
     /// A std-like lock: no await happens while it is held.
     memory: RwLock<Memory>,
 }
@@ -48,6 +53,8 @@ pub(super) struct Facts {
     pub(super) spans: u64,
     pub(super) blocks: u64,
     /// 0 when it has none.
+    pub(super) first_block: u64,
+    /// 0 when it has none.
     pub(super) last_block: u64,
     pub(super) min_start: u64,
     pub(super) max_start: u64,
@@ -61,6 +68,7 @@ impl Facts {
     fn add(&mut self, block: u64, encoded: &EncodedBlock, arrived: UnixNanos) {
         let summary = &encoded.summary;
         if self.blocks == 0 {
+            self.first_block = block;
             self.min_start = summary.min_start;
             self.first_arrival = arrived.0;
         }
@@ -73,12 +81,29 @@ impl Facts {
         self.last_arrival = self.last_arrival.max(arrived.0);
         self.bytes += (encoded.head.len() + encoded.body.len()) as u64;
     }
+
+    /// Adds what another partition held, which now takes `blocks` blocks and `bytes` bytes.
+    fn absorb(&mut self, other: &Self, blocks: u64, bytes: u64) {
+        if self.blocks == 0 {
+            self.first_block = other.first_block;
+            self.min_start = other.min_start;
+            self.first_arrival = other.first_arrival;
+        }
+        self.spans += other.spans;
+        self.blocks += blocks;
+        self.last_block = self.last_block.max(other.last_block);
+        self.min_start = self.min_start.min(other.min_start);
+        self.max_start = self.max_start.max(other.max_start);
+        self.first_arrival = self.first_arrival.min(other.first_arrival);
+        self.last_arrival = self.last_arrival.max(other.last_arrival);
+        self.bytes += bytes;
+    }
 }
 
 impl Partition {
     /// Opens a partition, or makes its file, and gives a connection that can write to it.
     ///
-    /// Blocks after the last sealed segment are read for their keys; `each` sees their heads in order.
+    /// Blocks after the last sealed segment are read whole for their keys; `each` sees their heads in order.
     pub(super) async fn open(
         dir: &Path,
         listed: Listed,
@@ -95,18 +120,22 @@ impl Partition {
         } else {
             sealed + 1
         };
+        let mut attributes = attributes_indexed(&mut connection).await?;
         let mut open = Index::new(base);
         let mut after = sealed;
         loop {
-            let chunk = heads_after(&mut connection, after).await?;
-            let Some((last, _)) = chunk.last() else { break };
+            let chunk = blocks_after(&mut connection, after).await?;
+            let Some((last, ..)) = chunk.last() else {
+                break;
+            };
             after = *last;
-            let heads = tokio::task::spawn_blocking(move || decode_all(chunk))
+            let blocks = tokio::task::spawn_blocking(move || decode_all(chunk))
                 .await
                 .map_err(StoreError::Background)??;
-            for (block, head) in heads {
-                open.push(block, head.len() as u64, &head.keys());
-                each(&head);
+            for one in blocks {
+                attributes &= one.attributes;
+                open.push(one.block, one.head.len() as u64, &one.keys);
+                each(&one.head);
             }
         }
         let partition = Arc::new(Self {
@@ -114,6 +143,8 @@ impl Partition {
             readers: sqlite::open_readers(&file, readers),
             file,
             retired: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+            attributes,
             memory: RwLock::new(Memory {
                 open,
                 frozen: Vec::new(),
@@ -125,6 +156,12 @@ impl Partition {
 
     pub(super) fn facts(&self) -> Facts {
         self.memory.read().facts
+    }
+
+    /// Counts what was another partition's, and is now in this one's file, in a segment of its own.
+    pub(super) fn absorb(&self, other: &Facts, blocks: u64, bytes: u64) {
+        let memory = &mut *self.memory.write();
+        memory.facts.absorb(other, blocks, bytes);
     }
 
     /// Makes committed blocks visible; true when the open segment is full.
@@ -173,6 +210,20 @@ impl Partition {
         let memory = self.memory.read();
         let frozen: u64 = memory.frozen.iter().map(|segment| segment.spans()).sum();
         memory.open.spans() + frozen
+    }
+
+    /// Whether a segment that begins at `block` is on disk.
+    pub(super) async fn has_segment(&self, block: u64) -> Result<bool> {
+        let found = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM segment WHERE id = ?")
+            .bind(int(block))
+            .fetch_one(&self.readers)
+            .await;
+        found
+            .map(|count| count > 0)
+            .map_err(|source| StoreError::Read {
+                what: "the list of segments",
+                source,
+            })
     }
 
     pub(super) fn retire(&self) {
@@ -230,10 +281,22 @@ pub(super) async fn write_segment(
     connection: &mut SqliteConnection,
     segment: &Index,
     rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+    attributes: bool,
 ) -> sqlx::Result<()> {
     use sqlx::Connection;
-    let id = int(segment.first_block());
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    insert_segment(&mut transaction, segment, rows, attributes).await?;
+    transaction.commit().await
+}
+
+/// The statements of [`write_segment`].
+pub(super) async fn insert_segment(
+    connection: &mut SqliteConnection,
+    segment: &Index,
+    rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+    attributes: bool,
+) -> sqlx::Result<()> {
+    let id = int(segment.first_block());
     for (kind, bucket, entries) in rows {
         sqlx::query(
             "INSERT OR REPLACE INTO ix (segment, kind, bucket, entries) VALUES (?, ?, ?, ?)",
@@ -242,57 +305,69 @@ pub(super) async fn write_segment(
         .bind(kind as u8)
         .bind(bucket)
         .bind(entries)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
     }
     sqlx::query(
-        "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans) VALUES (?1, ?1, ?2, ?3)",
+        "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans, attributes) VALUES (?1, ?1, ?2, ?3, ?4)",
     )
     .bind(id)
     .bind(int(segment.last_block()))
     .bind(int(segment.spans()))
-    .execute(&mut *transaction)
+    .bind(attributes)
+    .execute(connection)
     .await?;
-    transaction.commit().await
+    Ok(())
 }
 
 /// Writes blocks in one transaction.
 pub(super) async fn write_blocks(
     connection: &mut SqliteConnection,
-    blocks: &mut [(u64, EncodedBlock)],
+    blocks: &[(u64, EncodedBlock)],
     arrived: UnixNanos,
 ) -> sqlx::Result<()> {
     use sqlx::Connection;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for (block, encoded) in blocks {
-        let block = int(*block);
-        let summary = &encoded.summary;
-        sqlx::query(
-            "INSERT INTO meta (block, arrived, spans, min_start, max_start, max_duration, has_error, services) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(block)
-        .bind(int(arrived.0))
-        .bind(int(summary.spans))
-        .bind(int(summary.min_start))
-        .bind(int(summary.max_start))
-        .bind(int(summary.max_duration))
-        .bind(summary.has_error)
-        .bind(summary.services.as_deref())
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("INSERT INTO head (block, columns) VALUES (?, ?)")
-            .bind(block)
-            .bind(&encoded.head[..])
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("INSERT INTO body (block, spans) VALUES (?, ?)")
-            .bind(block)
-            .bind(&encoded.body[..])
-            .execute(&mut *transaction)
-            .await?;
+        insert_block(&mut transaction, *block, encoded, arrived).await?;
     }
     transaction.commit().await
+}
+
+/// The statements of one block.
+pub(super) async fn insert_block(
+    connection: &mut SqliteConnection,
+    block: u64,
+    encoded: &EncodedBlock,
+    arrived: UnixNanos,
+) -> sqlx::Result<()> {
+    let block = int(block);
+    let summary = &encoded.summary;
+    sqlx::query(
+        "INSERT INTO meta (block, arrived, spans, min_start, max_start, max_duration, has_error, services) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(block)
+    .bind(int(arrived.0))
+    .bind(int(summary.spans))
+    .bind(int(summary.min_start))
+    .bind(int(summary.max_start))
+    .bind(int(summary.max_duration))
+    .bind(summary.has_error)
+    .bind(summary.services.as_deref())
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("INSERT INTO head (block, columns) VALUES (?, ?)")
+        .bind(block)
+        .bind(&encoded.head[..])
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("INSERT INTO body (block, spans) VALUES (?, ?)")
+        .bind(block)
+        .bind(&encoded.body[..])
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
 }
 
 /// Removes blocks after `block`: a commit whose outcome was not seen, and which nobody was told of.
@@ -323,7 +398,7 @@ pub(super) async fn remove_after(
 
 async fn facts(connection: &mut SqliteConnection, file: &Path) -> Result<Facts> {
     let row = sqlx::query(
-        "SELECT coalesce(sum(spans), 0), count(*), coalesce(max(block), 0), coalesce(min(min_start), 0), \
+        "SELECT coalesce(sum(spans), 0), count(*), coalesce(min(block), 0), coalesce(max(block), 0), coalesce(min(min_start), 0), \
          coalesce(max(max_start), 0), coalesce(min(arrived), 0), coalesce(max(arrived), 0) FROM meta",
     )
     .fetch_one(connection)
@@ -335,13 +410,25 @@ async fn facts(connection: &mut SqliteConnection, file: &Path) -> Result<Facts> 
     Ok(Facts {
         spans: unsigned(row.get(0)),
         blocks: unsigned(row.get(1)),
-        last_block: unsigned(row.get(2)),
-        min_start: unsigned(row.get(3)),
-        max_start: unsigned(row.get(4)),
-        first_arrival: unsigned(row.get(5)),
-        last_arrival: unsigned(row.get(6)),
+        first_block: unsigned(row.get(2)),
+        last_block: unsigned(row.get(3)),
+        min_start: unsigned(row.get(4)),
+        max_start: unsigned(row.get(5)),
+        first_arrival: unsigned(row.get(6)),
+        last_arrival: unsigned(row.get(7)),
         bytes: std::fs::metadata(file).map_or(0, |metadata| metadata.len()),
     })
+}
+
+async fn attributes_indexed(connection: &mut SqliteConnection) -> Result<bool> {
+    sqlx::query_scalar::<_, i64>("SELECT count(*) FROM segment WHERE attributes = 0")
+        .fetch_one(connection)
+        .await
+        .map(|without| without == 0)
+        .map_err(|source| StoreError::Read {
+            what: "the list of segments",
+            source,
+        })
 }
 
 async fn sealed_block(connection: &mut SqliteConnection) -> Result<u64> {
@@ -355,31 +442,63 @@ async fn sealed_block(connection: &mut SqliteConnection) -> Result<u64> {
         })
 }
 
-async fn heads_after(connection: &mut SqliteConnection, block: u64) -> Result<Vec<(u64, Vec<u8>)>> {
-    let rows =
-        sqlx::query("SELECT block, columns FROM head WHERE block > ? ORDER BY block LIMIT ?")
-            .bind(int(block))
-            .bind(REBUILD_CHUNK)
-            .fetch_all(connection)
-            .await
-            .map_err(|source| StoreError::Read {
-                what: "the heads of the open segment",
-                source,
-            })?;
+/// A block's number, head and body.
+type Blobs = (u64, Vec<u8>, Vec<u8>);
+
+async fn blocks_after(connection: &mut SqliteConnection, block: u64) -> Result<Vec<Blobs>> {
+    let rows = sqlx::query(
+        "SELECT h.block, h.columns, b.spans FROM head h JOIN body b ON b.block = h.block \
+         WHERE h.block > ? ORDER BY h.block LIMIT ?",
+    )
+    .bind(int(block))
+    .bind(REBUILD_CHUNK)
+    .fetch_all(connection)
+    .await
+    .map_err(|source| StoreError::Read {
+        what: "the blocks of the open segment",
+        source,
+    })?;
     Ok(rows
         .iter()
-        .map(|row| (unsigned(row.get(0)), row.get(1)))
+        .map(|row| (unsigned(row.get(0)), row.get(1), row.get(2)))
         .collect())
 }
 
-fn decode_all(chunk: Vec<(u64, Vec<u8>)>) -> Result<Vec<(u64, Head)>> {
-    chunk
-        .into_iter()
-        .map(|(block, blob)| Ok((block, decode_head(block, &blob)?)))
-        .collect()
+/// A block as its index is rebuilt from it.
+struct Indexed {
+    block: u64,
+    head: Head,
+    keys: Keys,
+    /// Its keys have all its attributes.
+    attributes: bool,
+}
+
+fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<Indexed>> {
+    let decode = |(block, head, body): Blobs| {
+        let head = decode_head(block, &head)?;
+        // A damaged body costs a start nothing but the attributes that would find it.
+        let attributes = decode_body(block, &body, &head).map(|body| body.attributes());
+        let attributes = attributes.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(block, error, "a block is found by its head only");
+            None
+        });
+        Ok(Indexed {
+            block,
+            attributes: attributes.is_some(),
+            keys: head.keys(attributes.unwrap_or_default()),
+            head,
+        })
+    };
+    chunk.into_iter().map(decode).collect()
 }
 
 pub(super) fn decode_head(block: u64, blob: &[u8]) -> Result<Head> {
     let decode = || -> Result<Head, Corrupt> { Head::decode(&decompress(blob)?) };
+    decode().map_err(|source| StoreError::Damaged { block, source })
+}
+
+pub(super) fn decode_body(block: u64, blob: &[u8], head: &Head) -> Result<Body> {
+    let decode = || -> Result<Body, Corrupt> { Body::decode(decompress(blob)?, head) };
     decode().map_err(|source| StoreError::Damaged { block, source })
 }

@@ -1,17 +1,17 @@
 //! Finding by key, and scanning.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use highwater_model::{CommittedBlock, Span, SpanId, TraceId, UnixNanos};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::partition::{Partition, decode_head};
+use super::partition::{Partition, decode_body, decode_head};
 use super::sqlite::{int, unsigned};
 use super::store::{Inner, Store};
 use crate::block::body::Body;
-use crate::block::bytes::decompress;
 use crate::block::fingerprint::{self, Fingerprint, Kind};
 use crate::block::head::{Head, RowView};
 use crate::block::recent::IdentitySet;
@@ -104,7 +104,10 @@ impl Inner {
         partition: &Partition,
         blocks: &[u64],
     ) -> Result<Vec<Arc<LoadedHead>>> {
-        let mut cached: Vec<_> = blocks.iter().map(|block| self.heads.get(*block)).collect();
+        let mut cached: Vec<_> = blocks
+            .iter()
+            .map(|block| self.heads.get((partition.listed.id, *block)))
+            .collect();
         let missing: Vec<u64> = blocks
             .iter()
             .zip(&cached)
@@ -114,9 +117,10 @@ impl Inner {
             let sql = "SELECT h.block, m.arrived, h.columns FROM head h JOIN meta m ON m.block = h.block \
                        WHERE h.block IN (SELECT value FROM json_each(?))";
             let rows = fetch(partition, sql, chunk, "heads of blocks").await?;
-            let heads = off_the_runtime(move || {
+            let heads = off_the_runtime(move |asked| {
                 rows.iter()
                     .map(|row| {
+                        asked.still()?;
                         let block = unsigned(row.get(0));
                         Ok(LoadedHead {
                             block,
@@ -129,7 +133,8 @@ impl Inner {
             .await?;
             for head in heads {
                 let head = Arc::new(head);
-                self.heads.put(head.block, &head, head.head.weight());
+                let key = (partition.listed.id, head.block);
+                self.heads.put(key, &head, head.head.weight());
                 let places = blocks.iter().zip(&mut cached);
                 for (_, place) in places.filter(|(block, _)| **block == head.block) {
                     *place = Some(Arc::clone(&head));
@@ -149,7 +154,7 @@ impl Inner {
         let missing: Vec<u64> = {
             let mut missing = Vec::new();
             for head in heads {
-                match self.bodies.get(head.block) {
+                match self.bodies.get((partition.listed.id, head.block)) {
                     Some(body) => loaded.push((Arc::clone(head), body)),
                     None => missing.push(head.block),
                 }
@@ -160,23 +165,27 @@ impl Inner {
             let sql =
                 "SELECT block, spans FROM body WHERE block IN (SELECT value FROM json_each(?))";
             let rows = fetch(partition, sql, &missing, "bodies of blocks").await?;
-            let bodies = off_the_runtime(move || {
-                rows.iter()
-                    .map(|row| {
-                        let block = unsigned(row.get(0));
-                        let body = decompress(row.get(1)).and_then(Body::decode);
-                        let body = body.map_err(|source| StoreError::Damaged { block, source })?;
-                        Ok((block, body))
-                    })
-                    .collect::<Result<Vec<_>>>()
+            let of_block: HashMap<u64, Arc<LoadedHead>> = heads
+                .iter()
+                .map(|head| (head.block, Arc::clone(head)))
+                .collect();
+            let bodies = off_the_runtime(move |asked| {
+                let decoded = rows.iter().filter_map(|row| {
+                    let block = unsigned(row.get(0));
+                    let head = Arc::clone(of_block.get(&block)?);
+                    if let Err(given_up) = asked.still() {
+                        return Some(Err(given_up));
+                    }
+                    let body = decode_body(block, row.get(1), &head.head);
+                    Some(body.map(|body| (head, Arc::new(body))))
+                });
+                decoded.collect::<Result<Vec<_>>>()
             })
             .await?;
-            for (block, body) in bodies {
-                let body = Arc::new(body);
-                self.bodies.put(block, &body, body.weight());
-                if let Some(head) = heads.iter().find(|head| head.block == block) {
-                    loaded.push((Arc::clone(head), body));
-                }
+            for (head, body) in bodies {
+                let key = (partition.listed.id, head.block);
+                self.bodies.put(key, &body, body.weight());
+                loaded.push((head, body));
             }
             let place = |block: u64| heads.iter().position(|head| head.block == block);
             loaded.sort_by_key(|(head, _)| place(head.block));
@@ -199,8 +208,9 @@ impl Inner {
                 for group in by_size(&heads) {
                     let loaded = self.bodies(partition, group).await?;
                     let (wanted, rules) = (wanted.clone(), self.options.rules.clone());
-                    found = off_the_runtime(move || {
+                    found = off_the_runtime(move |asked| {
                         for (head, body) in &loaded {
+                            asked.still()?;
                             found.add(head, body, &wanted, &rules)?;
                         }
                         Ok(found)
@@ -296,13 +306,30 @@ async fn fetch(
     }
 }
 
-/// Runs decoding beside the runtime's threads: a slow reader never slows a writer.
+/// Runs decoding beside the runtime's threads: a slow reader never slows a writer. When the future is dropped, the
+/// work is told at its next block.
 pub(super) async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
+    work: impl FnOnce(&Asked) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(StoreError::Background)?
+    // Lives in the future, and dies with it.
+    let asks = Arc::new(());
+    let asked = Asked(Arc::downgrade(&asks));
+    let done = tokio::task::spawn_blocking(move || work(&asked)).await;
+    drop(asks);
+    done.map_err(StoreError::Background)?
+}
+
+/// Whether somebody waits for an answer still.
+#[derive(Debug)]
+pub(super) struct Asked(Weak<()>);
+
+impl Asked {
+    pub(super) fn still(&self) -> Result<()> {
+        if self.0.strong_count() == 0 {
+            return Err(StoreError::GivenUp);
+        }
+        Ok(())
+    }
 }
 
 impl SpanReader for Store {
@@ -371,7 +398,7 @@ impl SpanReader for Store {
                 for group in by_size(&heads) {
                     let loaded = inner.bodies(partition, group).await?;
                     let rules = inner.options.rules.clone();
-                    let blocks = off_the_runtime(move || {
+                    let blocks = off_the_runtime(move |_| {
                         let spans = loaded.iter().map(|(head, body)| {
                             let spans = head.head.rows().map(|row| body.span(row, &rules));
                             let spans: std::result::Result<Arc<[Span]>, _> = spans.collect();
@@ -396,5 +423,38 @@ impl SpanReader for Store {
 
     fn last_block(&self) -> u64 {
         self.inner.last_block.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::off_the_runtime;
+
+    #[tokio::test]
+    async fn work_beside_the_runtime_ends_when_nobody_waits_for_it() {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (ended, has_ended) = std::sync::mpsc::channel();
+        let search = tokio::spawn(off_the_runtime(move |asked| {
+            asked.still()?;
+            begun.send(()).unwrap();
+            while asked.still().is_ok() {
+                std::thread::yield_now();
+            }
+            ended.send(()).unwrap();
+            asked.still()
+        }));
+        tokio::task::spawn_blocking(move || {
+            has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
+        })
+        .await
+        .unwrap();
+        search.abort();
+        tokio::task::spawn_blocking(move || {
+            has_ended.recv_timeout(Duration::from_secs(30)).unwrap();
+        })
+        .await
+        .unwrap();
     }
 }

@@ -26,25 +26,15 @@ const READERS_FINISH: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Removes partitions whose last arrival is older than the retention, then the oldest ones while all span files
-    /// take more than the retention's bytes; and lag history that is too old. Cheap when there is nothing to do.
+    /// take more than the retention's bytes, or while less of the disk is free than must be; and lag history that is
+    /// too old or too large. Cheap when there is nothing to do.
     ///
     /// # Errors
     /// When a file could not be removed; a later call, or the next start, goes on from there.
     pub async fn retain(&self, now: UnixNanos) -> Result<Retired> {
         let mut retired = Retired::default();
-        self.history().retain(now).await?;
-        loop {
-            let partitions = self.inner.partitions();
-            let Some(oldest) = partitions.first() else {
-                break;
-            };
-            let is_last = partitions.len() == 1;
-            if self.has_expired(&partitions, now) || (!is_last && self.is_too_large(&partitions)) {
-                self.remove(oldest, is_last, now, &mut retired).await?;
-            } else {
-                break;
-            }
-        }
+        // Files first: on a full disk nothing can be deleted from a database.
+        let kept = self.retain_partitions(now, &mut retired).await;
         if retired.partitions > 0 {
             tracing::info!(
                 partitions = retired.partitions,
@@ -52,7 +42,27 @@ impl Store {
                 "retention removed partitions"
             );
         }
+        kept?;
+        self.history().retain(now).await?;
         Ok(retired)
+    }
+
+    async fn retain_partitions(&self, now: UnixNanos, retired: &mut Retired) -> Result<()> {
+        self.remove_left().await?;
+        loop {
+            let partitions = self.inner.partitions();
+            let Some(oldest) = partitions.first() else {
+                break;
+            };
+            let is_last = partitions.len() == 1;
+            let too_much = !is_last && (self.is_too_large(&partitions) || self.lacks_room());
+            if self.has_expired(&partitions, now) || too_much {
+                self.remove(oldest, is_last, now, retired).await?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The spans of a partition arrived before the end of every later one: so one that a wrong clock dated into the
@@ -67,13 +77,8 @@ impl Store {
     }
 
     fn is_too_large(&self, partitions: &[Arc<Partition>]) -> bool {
-        let files = partitions
-            .iter()
-            .flat_map(|partition| files(&partition.file));
-        let bytes: u64 = files
-            .filter_map(|file| Some(file.metadata().ok()?.len()))
-            .sum();
-        bytes > self.inner.options.retention_bytes
+        let sizes = partitions.iter().map(|partition| size_of(&partition.file));
+        sizes.sum::<u64>() > self.inner.options.retention_bytes
     }
 
     async fn remove(
@@ -121,6 +126,14 @@ fn files(file: &Path) -> [PathBuf; 3] {
         name.push(suffix);
         PathBuf::from(name)
     })
+}
+
+/// Bytes of a database with its log.
+pub(super) fn size_of(file: &Path) -> u64 {
+    let sizes = files(file).into_iter();
+    sizes
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum()
 }
 
 /// Removes the files that are there; gives their number and bytes.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -14,12 +14,14 @@ use crate::error::{Result, StoreError};
 /// Numbered SQL; the n-th brings a file to format n.
 pub(crate) type Migrations = &'static [&'static str];
 
-pub(crate) const CATALOG: Migrations = &[include_str!(
-    "../../../../migrations/sqlite/catalog/0001_partitions.sql"
-)];
-pub(crate) const PARTITION: Migrations = &[include_str!(
-    "../../../../migrations/sqlite/partition/0001_blocks.sql"
-)];
+pub(crate) const CATALOG: Migrations = &[
+    include_str!("../../../../migrations/sqlite/catalog/0001_partitions.sql"),
+    include_str!("../../../../migrations/sqlite/catalog/0002_settled.sql"),
+];
+pub(crate) const PARTITION: Migrations = &[
+    include_str!("../../../../migrations/sqlite/partition/0001_blocks.sql"),
+    include_str!("../../../../migrations/sqlite/partition/0002_attributes.sql"),
+];
 pub(crate) const HISTORY: Migrations = &[include_str!(
     "../../../../migrations/sqlite/history/0001_history.sql"
 )];
@@ -31,11 +33,28 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// As [`open_writer`]; a file that is made gives pages back to the disk when it is asked to.
+pub(crate) async fn open_shrinking(
+    file: &Path,
+    migrations: Migrations,
+) -> Result<SqliteConnection> {
+    let options = options(file).auto_vacuum(SqliteAutoVacuum::Incremental);
+    open_with(options, file, migrations).await
+}
+
 /// Opens a file to write, makes it if it is not there, and brings it to the present format.
 ///
 /// FULL: a commit is on the disk when it returns. 16 KB pages: blobs are large, and a commit writes few of them.
 pub(crate) async fn open_writer(file: &Path, migrations: Migrations) -> Result<SqliteConnection> {
-    let opened = options(file)
+    open_with(options(file), file, migrations).await
+}
+
+async fn open_with(
+    options: SqliteConnectOptions,
+    file: &Path,
+    migrations: Migrations,
+) -> Result<SqliteConnection> {
+    let opened = options
         .create_if_missing(true)
         .page_size(16 * 1024)
         .journal_mode(SqliteJournalMode::Wal)

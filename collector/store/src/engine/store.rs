@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use highwater_model::{Batch, UnixNanos};
 use parking_lot::{Mutex, RwLock};
@@ -12,8 +12,9 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::cache::Cache;
 use super::catalog::{Catalog, Listed};
+use super::cluster::Pace;
 use super::partition::{Partition, remove_after, write_blocks, write_segment};
-use super::{retain, sqlite};
+use super::{retain, room, sqlite};
 use crate::block::body::Body;
 use crate::block::encode::{EncodedBlock, RawBlock, blocks};
 use crate::block::recent::{Identity, IdentitySet, Recent, identity};
@@ -38,10 +39,16 @@ pub(super) struct Inner {
     pub(super) writer: AsyncMutex<Writer>,
     /// Held while a segment is packed and written, and while a partition is retired.
     pub(super) sealing: AsyncMutex<()>,
+    /// Held while a partition is clustered. Taken before all others.
+    pub(super) clustering: AsyncMutex<()>,
+    /// Clustered partitions whose files wait for their last reader.
+    pub(super) left: Mutex<Vec<Arc<Partition>>>,
+    pub(super) making_room: AtomicBool,
+    closing: AtomicBool,
     pub(super) heads: Cache<super::read::LoadedHead>,
     pub(super) bodies: Cache<Body>,
     pub(super) last_block: AtomicU64,
-    history: History,
+    pub(super) history: History,
     lock: Mutex<Option<File>>,
 }
 
@@ -73,6 +80,8 @@ pub struct Stats {
     pub newest: Option<UnixNanos>,
     /// Spans whose index is in memory still.
     pub unsealed_spans: u64,
+    /// Spans that stand in order of arrival still.
+    pub unclustered_spans: u64,
     /// Bytes that this process may still write to the file system of the data directory; `None` when it does not say.
     pub free_bytes: Option<u64>,
 }
@@ -88,7 +97,12 @@ impl Store {
     pub async fn open(dir: &Path, options: Options, now: UnixNanos) -> Result<Self> {
         let lock = lock(dir)?;
         let mut catalog = Catalog::open(dir).await?;
-        let history = History::open(&dir.join("history.db"), options.history_retention).await?;
+        let history = History::open(
+            &dir.join("history.db"),
+            options.history_retention,
+            options.history_bytes,
+        )
+        .await?;
         let (_, retired_block) = catalog.counters().await?;
         // Also past what the flow has seen: should the disk have lost the end of a log, its ids are not used again.
         let mut last_block = retired_block.max(history.checkpoint_block().await?);
@@ -113,6 +127,7 @@ impl Store {
             sqlite::close_writer(connection).await;
             partitions.push(partition);
         }
+        let partitions = without_settled(partitions, &mut catalog).await?;
         let store = Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
@@ -125,6 +140,10 @@ impl Store {
                     unsure: false,
                 }),
                 sealing: AsyncMutex::new(()),
+                clustering: AsyncMutex::new(()),
+                left: Mutex::new(Vec::new()),
+                making_room: AtomicBool::new(false),
+                closing: AtomicBool::new(false),
                 heads: Cache::new(options.cache_bytes / 3),
                 bodies: Cache::new(options.cache_bytes - options.cache_bytes / 3),
                 last_block: AtomicU64::new(last_block),
@@ -165,27 +184,33 @@ impl Store {
             stats.oldest = Some(UnixNanos(oldest));
             stats.newest = Some(UnixNanos(newest));
             stats.unsealed_spans += partition.unsealed_spans();
+            if !partition.listed.settled {
+                stats.unclustered_spans += facts.spans;
+            }
         }
         if let Ok(entries) = std::fs::read_dir(&self.inner.dir) {
             let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
             stats.bytes = sizes.map(|metadata| metadata.len()).sum();
         }
-        stats.free_bytes = rustix::fs::statvfs(&self.inner.dir)
-            .ok()
-            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        stats.free_bytes = room::disk(&self.inner.dir).map(|disk| disk.free);
         stats
     }
 
-    /// Waits until every full segment's index is on disk.
+    /// Does what is done in the background, at once: every full segment's index is on disk, and what can be
+    /// clustered is, when it returns.
     ///
     /// # Errors
-    /// When one could not be written; it stays in memory, and is tried again with the next.
+    /// When something could not be written; it stays as it was, and is tried again.
     pub async fn settle(&self) -> Result<()> {
-        self.seal_frozen().await
+        self.seal_frozen().await?;
+        while self.cluster(Pace::Now).await?.is_some() {}
+        self.wait_for_left().await
     }
 
     /// Ends writing and reading, moves the logs into their files, and lets the directory go.
     pub async fn close(&self) {
+        self.inner.closing.store(true, Ordering::Release);
+        let _clustering = self.inner.clustering.lock().await;
         let _sealing = self.inner.sealing.lock().await;
         let mut writer = self.inner.writer.lock().await;
         for partition in self.inner.partitions().iter() {
@@ -258,6 +283,7 @@ impl SpanWriter for Store {
             written.block = inner.last_block.load(Ordering::Acquire);
             return Ok(written);
         }
+        self.look_for_room(now)?;
         let options = &inner.options;
         let raw = blocks(
             batches,
@@ -268,14 +294,14 @@ impl SpanWriter for Store {
         let encoded = compress(raw, fresh.len()).await?;
         let partition = self.ready(writer, now).await?;
         let first = writer.next_block;
-        let mut numbered: Vec<(u64, EncodedBlock)> = (first..).zip(encoded).collect();
+        let numbered: Vec<(u64, EncodedBlock)> = (first..).zip(encoded).collect();
         // Numbers are spent even when the commit fails: one that was not seen to end may still have happened.
         writer.next_block += numbered.len() as u64;
         writer.unsure = true;
         let Some(connection) = writer.connection.as_mut() else {
             return Err(cannot_write(fresh.len(), sqlx::Error::PoolClosed));
         };
-        write_blocks(connection, &mut numbered, now)
+        write_blocks(connection, &numbered, now)
             .await
             .map_err(|source| cannot_write(fresh.len(), source))?;
         writer.unsure = false;
@@ -316,7 +342,7 @@ impl Writer {
         for batch in batches {
             let before = fresh.len();
             for one in &batch.spans {
-                let identity = identity(one.span.trace_id, one.span.span_id, one.hash);
+                let identity = identity(one.span.trace_id, one.span.span_id, one.hash as u32);
                 let keep = !self.recent.contains(identity) && here.insert(identity);
                 written.kept.push(keep);
                 if keep {
@@ -331,7 +357,51 @@ impl Writer {
     }
 }
 
+/// Orders partitions by what they hold, and removes those whose spans are in a settled one too: a crash came between
+/// the two steps of clustering.
+async fn without_settled(
+    mut partitions: Vec<Arc<Partition>>,
+    catalog: &mut Catalog,
+) -> Result<Vec<Arc<Partition>>> {
+    partitions.sort_by_key(|partition| {
+        let facts = partition.facts();
+        let first = if facts.blocks == 0 {
+            u64::MAX
+        } else {
+            facts.first_block
+        };
+        (first, !partition.listed.settled, partition.listed.id)
+    });
+    let mut kept: Vec<Arc<Partition>> = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let first = partition.facts().first_block;
+        // One that is empty was begun for spans that never came.
+        let mut settled = partition.listed.settled && partition.facts().blocks == 0;
+        for other in kept.iter().filter(|other| other.listed.settled) {
+            settled |= !partition.listed.settled && first > 0 && other.has_segment(first).await?;
+        }
+        if settled {
+            catalog
+                .retire(partition.listed.id, partition.facts().last_block)
+                .await?;
+            retain::remove_files(&partition.file)?;
+            catalog.forget(partition.listed.id).await?;
+        } else {
+            kept.push(partition);
+        }
+    }
+    Ok(kept)
+}
+
 impl Inner {
+    /// Ends work in the background when the store is being closed.
+    pub(super) fn go_on(&self) -> Result<()> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(StoreError::Closing);
+        }
+        Ok(())
+    }
+
     pub(super) fn partitions(&self) -> Arc<Vec<Arc<Partition>>> {
         Arc::clone(&self.partitions.read())
     }
@@ -342,13 +412,15 @@ impl Inner {
         now.0 < closes
             && now.0.saturating_add(self.options.width_ns()) >= opens
             && partition.facts().bytes < self.options.partition_bytes()
+            && partition.facts().spans < self.options.partition_spans
     }
 }
 
 impl Store {
     /// Gives the partition for an arrival at `now`, with a good connection in the writer.
     async fn ready(&self, writer: &mut Writer, now: UnixNanos) -> Result<Arc<Partition>> {
-        let Some(partition) = self.inner.partitions().last().cloned() else {
+        let last = self.inner.partitions().last().cloned();
+        let Some(partition) = last.filter(|last| !last.listed.settled) else {
             writer.unsure = false;
             return self.roll(writer, now).await;
         };
@@ -388,6 +460,7 @@ impl Store {
             opens,
             closes: opens.saturating_add(width),
             retiring: false,
+            settled: false,
         };
         let readers = inner.options.readers;
         let (partition, connection) =
@@ -439,7 +512,8 @@ impl Store {
                 let is_newest = newest.is_some_and(|newest| Arc::ptr_eq(&newest, partition));
                 let outcome = match writer.connection.as_mut() {
                     Some(connection) if is_newest && !writer.unsure => {
-                        let outcome = write_segment(connection, &segment, rows).await;
+                        let outcome =
+                            write_segment(connection, &segment, rows, partition.attributes).await;
                         if outcome.is_err() {
                             writer.connection = None;
                         }
@@ -449,7 +523,9 @@ impl Store {
                     _ => {
                         let mut connection =
                             sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
-                        let outcome = write_segment(&mut connection, &segment, rows).await;
+                        let outcome =
+                            write_segment(&mut connection, &segment, rows, partition.attributes)
+                                .await;
                         sqlite::close_writer(connection).await;
                         outcome
                     }

@@ -36,6 +36,7 @@ pub struct History {
 struct Inner {
     file: PathBuf,
     retention: Duration,
+    max_bytes: u64,
     writer: Mutex<Writer>,
     readers: SqlitePool,
 }
@@ -49,12 +50,13 @@ struct Writer {
 }
 
 impl History {
-    pub(crate) async fn open(file: &Path, retention: Duration) -> Result<Self> {
-        let connection = sqlite::open_writer(file, sqlite::HISTORY).await?;
+    pub(crate) async fn open(file: &Path, retention: Duration, max_bytes: u64) -> Result<Self> {
+        let connection = sqlite::open_shrinking(file, sqlite::HISTORY).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 file: file.to_owned(),
                 retention,
+                max_bytes,
                 writer: Mutex::new(Writer {
                     connection: Some(connection),
                     sources: HashMap::new(),
@@ -72,25 +74,28 @@ impl History {
         }
     }
 
-    /// Removes lag history older than the retention. Flow rows are the flow's to remove: only it knows its buckets.
+    /// Removes lag history older than the retention; then, while the file holds more than it may, an eighth of its
+    /// time, the oldest. Flow rows are the flow's to remove: only it knows its buckets.
     ///
     /// # Errors
     /// When nothing was removed.
     pub async fn retain(&self, now: UnixNanos) -> Result<()> {
         let before = int((now - self.inner.retention).0);
         self.write("old lag history", async |connection, _| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            for statement in [
-                // Source by source: that is a range of the key each, and not a look at every row.
-                "DELETE FROM lag_group WHERE source IN (SELECT id FROM lag_source) AND at < ?",
-                "DELETE FROM lag_topic WHERE source IN (SELECT id FROM lag_source) AND at < ?",
-            ] {
-                sqlx::query(statement)
-                    .bind(before)
-                    .execute(&mut *transaction)
+            delete_lag_before(connection, before).await?;
+            while used_bytes(connection).await? > self.inner.max_bytes {
+                let oldest: Option<i64> = sqlx::query_scalar(OLDEST_LAG)
+                    .fetch_one(&mut *connection)
                     .await?;
+                let Some(oldest) = oldest else { break };
+                let eighth = (int(now.0) - oldest).max(0) / 8;
+                delete_lag_before(connection, oldest + eighth.max(1)).await?;
             }
-            transaction.commit().await
+            // Pages that became free go back to the disk; a file of an earlier version uses them again.
+            sqlx::query("PRAGMA incremental_vacuum")
+                .execute(&mut *connection)
+                .await?;
+            Ok(())
         })
         .await
     }
@@ -107,7 +112,7 @@ impl History {
         let writer = &mut *self.inner.writer.lock().await;
         let mut connection = match writer.connection.take() {
             Some(connection) => connection,
-            None => sqlite::open_writer(&self.inner.file, sqlite::HISTORY).await?,
+            None => sqlite::open_shrinking(&self.inner.file, sqlite::HISTORY).await?,
         };
         match work(&mut connection, &mut writer.sources).await {
             Ok(done) => {
@@ -121,4 +126,35 @@ impl History {
             }
         }
     }
+}
+
+/// Source by source, which is a look-up each.
+const OLDEST_LAG: &str = "SELECT min(oldest) FROM (\
+     SELECT (SELECT min(at) FROM lag_group WHERE source = s.id) AS oldest FROM lag_source s UNION ALL \
+     SELECT (SELECT min(at) FROM lag_topic WHERE source = s.id) FROM lag_source s)";
+
+async fn delete_lag_before(connection: &mut SqliteConnection, before: i64) -> sqlx::Result<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for statement in [
+        // Source by source: that is a range of the key each, and not a look at every row.
+        "DELETE FROM lag_group WHERE source IN (SELECT id FROM lag_source) AND at < ?",
+        "DELETE FROM lag_topic WHERE source IN (SELECT id FROM lag_source) AND at < ?",
+    ] {
+        sqlx::query(statement)
+            .bind(before)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}
+
+/// Bytes of the pages that hold something.
+async fn used_bytes(connection: &mut SqliteConnection) -> sqlx::Result<u64> {
+    let pages: i64 = sqlx::query_scalar(
+        "SELECT (pages.page_count - free.freelist_count) * size.page_size \
+         FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(pages).unwrap_or(0))
 }

@@ -209,3 +209,59 @@ async fn history_can_be_used_from_any_task() {
     });
     assert_eq!(task.await.unwrap().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn history_that_is_too_large_loses_its_oldest_lag_and_nothing_of_the_flow() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        history_bytes: 400_000,
+        ..Options::default()
+    };
+    let store = Store::open(dir.path(), options, at(0)).await.unwrap();
+    let history = store.history();
+    let flow: Vec<_> = (0..500)
+        .map(|i| row(10, &format!("k{i:04}"), "value"))
+        .collect();
+    history.save_flow(&flow, b"half", 7).await.unwrap();
+    let polls = 200_u64;
+    for poll in 0..polls {
+        let rows: Vec<_> = (0..400)
+            .map(|partition| LagRow {
+                cluster: "kafka".into(),
+                group: "billing".into(),
+                topic: "orders".into(),
+                partition,
+                at: at(poll * 15),
+                committed: Some((poll * 7_919) as i64 * i64::from(partition)),
+                end: Some((poll * 104_729) as i64 * i64::from(partition)),
+                log_start: Some(0),
+                time_lag_ms: Some(poll),
+                state: 0,
+            })
+            .collect();
+        history.append_lag(&rows).await.unwrap();
+    }
+    let file = dir.path().join("history.db");
+    let now = at(polls * 15);
+    let polls_kept = async || {
+        let rows = history.lag_since("kafka", at(0)).await.unwrap();
+        let mut kept: Vec<_> = rows.iter().map(|row| row.at).collect();
+        kept.dedup();
+        kept
+    };
+    assert_eq!(polls_kept().await.len() as u64, polls);
+    history.retain(now).await.unwrap();
+    let kept = polls_kept().await;
+    assert!(
+        !kept.is_empty() && (kept.len() as u64) < polls,
+        "{}",
+        kept.len()
+    );
+    assert_eq!(kept.last(), Some(&at((polls - 1) * 15)), "the newest stay");
+    assert_eq!(history.load_flow(0).await.unwrap().rows.len(), 500);
+    history.retain(now).await.unwrap();
+    assert_eq!(polls_kept().await, kept, "no more goes than must");
+    // The log is moved into the file when it is closed.
+    store.close().await;
+    assert!(file.metadata().unwrap().len() <= 400_000);
+}

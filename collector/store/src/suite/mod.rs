@@ -1,7 +1,9 @@
 //! What every engine must do: the facts are generic over how a store is opened, and each engine runs them all.
 
+mod cluster;
 mod find;
 mod properties;
+mod room;
 mod sqlite;
 mod writing;
 
@@ -31,6 +33,7 @@ pub(crate) trait Engine {
 pub(crate) fn small() -> Options {
     Options {
         partition_width: Some(std::time::Duration::from_secs(600)),
+        partition_spans: u64::MAX,
         seal_spans: 20,
         block_spans: 4,
         ..Options::default()

@@ -15,9 +15,25 @@ use crate::spans::{SpanReader, SpanWriter};
 use crate::testing::{at, batch, origin, plain, trace_id};
 
 /// A temporary directory, opened as a data directory.
-struct Sqlite {
-    dir: tempfile::TempDir,
-    options: Options,
+pub(super) struct Sqlite {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) options: Options,
+}
+
+impl Sqlite {
+    /// Changes a file behind the store's back.
+    pub(super) async fn change(&self, file: &str, statement: &'static str) {
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.dir.path().join(file))
+            .connect()
+            .await
+            .unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
 }
 
 impl Engine for Sqlite {
@@ -391,6 +407,15 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
     done
 }
 
+/// Partitions of a few writes, so that some are clustered between any two kills.
+fn killed() -> Options {
+    Options {
+        partition_spans: 20,
+        background_nice: 0,
+        ..small()
+    }
+}
+
 const CHILD_DIR: &str = "HIGHWATER_STORE_TEST_DIR";
 
 /// Not a test of its own: the process that `kill_9_loses_nothing_acknowledged` kills.
@@ -402,8 +427,20 @@ fn writer_that_is_killed() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let store = Store::open(Path::new(&dir), small(), at(0)).await.unwrap();
+        let store = Store::open(Path::new(&dir), killed(), at(0)).await.unwrap();
         let first = store.last_block();
+        // Writes again by trace all the while, so that a kill comes in the midst of that too.
+        tokio::spawn({
+            let store = store.clone();
+            async move {
+                loop {
+                    let last = store.last_block();
+                    store.history().save_flow(&[], b"", last).await.unwrap();
+                    while store.cluster_next().await.unwrap().is_some() {}
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
         for n in first.. {
             write_one(&store, n).await.unwrap();
             let mut out = std::io::stdout().lock();
@@ -463,8 +500,8 @@ fn acknowledged_before_kill(dir: &Path, enough: usize) -> Vec<u64> {
 
 #[tokio::test]
 async fn kill_9_loses_nothing_acknowledged() {
-    let engine = Sqlite::new(small());
-    let mut acknowledged = Vec::new();
+    let engine = Sqlite::new(killed());
+    let (mut acknowledged, mut clustered) = (Vec::new(), 0);
     for round in 1..=4 {
         acknowledged.extend(acknowledged_before_kill(engine.dir.path(), 11 * round));
         let store = engine.open().await;
@@ -475,8 +512,10 @@ async fn kill_9_loses_nothing_acknowledged() {
         let spans: usize = scanned.iter().map(|block| block.spans.len()).sum();
         assert!(spans >= 5 * acknowledged.len());
         assert_eq!(spans as u64, store.stats().spans);
+        clustered = store.stats().spans - store.stats().unclustered_spans;
         store.close().await;
     }
+    assert!(clustered > 0);
 }
 
 fn newest_log(dir: &Path) -> PathBuf {

@@ -1,0 +1,110 @@
+//! Byte strings, each once, numbered in order of appearance.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+const EMPTY: u32 = u32::MAX;
+
+/// An open-addressed table over one arena: no allocation a string, and a string is compared only where half
+/// its hash is the same. The standard map costs three times as much here, a look-up for every attribute of every span.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interner {
+    /// A power of two of them, at most half taken: the upper half of a string's hash, and its number.
+    slots: Vec<(u32, u32)>,
+    entries: Vec<Entry>,
+    arena: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    from: usize,
+    to: usize,
+}
+
+impl Interner {
+    /// The number of `bytes`, and whether they are new.
+    pub(crate) fn intern(&mut self, bytes: &[u8]) -> (u32, bool) {
+        if self.entries.len() * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let hash = xxh3_64(bytes);
+        let tag = (hash >> 32) as u32;
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let (other, index) = self.slots[slot];
+            if index == EMPTY {
+                break;
+            }
+            if other == tag && self.get(index) == bytes {
+                return (index, false);
+            }
+            slot = (slot + 1) & mask;
+        }
+        let index = self.entries.len() as u32;
+        self.slots[slot] = (tag, index);
+        let from = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        self.entries.push(Entry {
+            hash,
+            from,
+            to: self.arena.len(),
+        });
+        (index, true)
+    }
+
+    /// The bytes with a number.
+    pub(crate) fn get(&self, index: u32) -> &[u8] {
+        let entry = self.entries[index as usize];
+        &self.arena[entry.from..entry.to]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.entries.len() as u32).map(|index| self.get(index))
+    }
+
+    fn grow(&mut self) {
+        let slots = (self.slots.len() * 2).max(256);
+        self.slots.clear();
+        self.slots.resize(slots, (0, EMPTY));
+        for (index, entry) in (0..).zip(&self.entries) {
+            let mut slot = entry.hash as usize & (slots - 1);
+            while self.slots[slot].1 != EMPTY {
+                slot = (slot + 1) & (slots - 1);
+            }
+            self.slots[slot] = ((entry.hash >> 32) as u32, index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Interner;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn equal_bytes_have_one_number_and_come_back(
+            strings in prop::collection::vec(prop::collection::vec(0_u8..3, 0..6), 0..2_000),
+        ) {
+            let mut interner = Interner::default();
+            let mut order: Vec<Vec<u8>> = Vec::new();
+            for string in &strings {
+                let expected = order.iter().position(|known| known == string);
+                let (index, new) = interner.intern(string);
+                prop_assert_eq!(new, expected.is_none());
+                prop_assert_eq!(index as usize, expected.unwrap_or(order.len()));
+                if new {
+                    order.push(string.clone());
+                }
+            }
+            prop_assert_eq!(interner.len(), order.len());
+            prop_assert!(interner.iter().eq(order.iter().map(|string| &string[..])));
+        }
+    }
+}

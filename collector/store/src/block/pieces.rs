@@ -1,0 +1,524 @@
+//! The spans of a block, cut into their fields: each distinct field once, and of each span only which ones it has.
+//!
+//! Nine of ten bytes of a span were in the spans before it too. A general compressor finds that out byte by byte,
+//! again in every span; here a span's fields are looked up whole, and a compressor gets a tenth of the bytes.
+//!
+//! - A **piece** is one field of a span as it stands on the wire. Pieces of one attribute, or of one field number,
+//!   make a **column**: its distinct values in order of appearance, and for each span that has it, which one.
+//! - A **shape** is the order of columns in a span. Spans of one code path have one shape.
+//! - Ids and instants that the head tells are not stored again: their place in the shape is enough.
+//!
+//! What comes out is byte for byte what went in, whatever it was: what cannot be cut is a piece as a whole.
+
+use highwater_model::{SpanId, TraceId};
+
+use super::bytes::{Corrupt, Reader, put, put_bytes};
+use super::fingerprint::Fingerprint;
+use super::interner::Interner;
+use super::wire::{self, ATTRIBUTE};
+
+/// Places in a shape that the head fills.
+const TRACE: u32 = 0;
+const SPAN: u32 = 1;
+const START: u32 = 2;
+const END: u32 = 3;
+/// The parent is a span so many before this one.
+const PARENT: u32 = 4;
+/// From here on: columns.
+const COLUMNS: u32 = 5;
+
+/// A parent is looked for among so many spans before.
+const PARENTS: usize = 64;
+
+/// Pieces of a span, of its field with a number, or of an attribute with a key: how a column's name begins.
+const REST: u8 = 0;
+const FIELD: u8 = 1;
+const KEY: u8 = 2;
+
+/// A damaged block must not ask for more memory than a block can be.
+const MAX_PLACES: usize = 1 << 24;
+
+/// What the head tells of a span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    pub(crate) trace: TraceId,
+    pub(crate) span: SpanId,
+    /// Nanoseconds since 1970.
+    pub(crate) start: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) end: u64,
+}
+
+/// Collects the spans of a block.
+#[derive(Debug, Default)]
+pub(crate) struct PiecesBuilder {
+    pieces: Interner,
+    /// Column and value of each piece.
+    places: Vec<(u32, u32)>,
+    names: Interner,
+    columns: Vec<Column>,
+    shapes: Interner,
+    shape: Vec<u8>,
+    shape_refs: Vec<u8>,
+    parents: Vec<u8>,
+    ids: Vec<SpanId>,
+    attributes: Vec<Fingerprint>,
+}
+
+#[derive(Debug, Default)]
+struct Column {
+    count: u32,
+    lengths: Vec<u8>,
+    values: Vec<u8>,
+    refs: Vec<u8>,
+}
+
+/// A value that was not there before is always the next one.
+fn put_ref(out: &mut Vec<u8>, index: u32, new: bool) {
+    put(out, if new { 0 } else { u64::from(index) + 1 });
+}
+
+impl PiecesBuilder {
+    /// Adds a span.
+    pub(crate) fn push(&mut self, raw: &[u8], known: Known) {
+        self.shape.clear();
+        let mut left = raw;
+        while let Some(field) = wire::next(&mut left) {
+            let place = match (field.whole[0], field.value) {
+                (0x0a, value) if value == known.trace.0 && field.whole.len() == 18 => TRACE,
+                (0x12, value) if value == known.span.0 && field.whole.len() == 10 => SPAN,
+                (0x39, value) if value == known.start.to_le_bytes() => START,
+                (0x41, value) if value == known.end.to_le_bytes() => END,
+                (0x22, value) if field.whole.len() == 10 => match self.parent(value) {
+                    Some(before) => {
+                        put(&mut self.parents, before);
+                        PARENT
+                    }
+                    None => self.piece(field),
+                },
+                _ => self.piece(field),
+            };
+            put(&mut self.shape, place.into());
+        }
+        if !left.is_empty() {
+            let rest = wire::Field {
+                number: 0,
+                whole: left,
+                value: left,
+            };
+            let place = self.piece(rest);
+            put(&mut self.shape, place.into());
+        }
+        let (shape, new) = self.shapes.intern(&self.shape);
+        put_ref(&mut self.shape_refs, shape, new);
+        self.ids.push(known.span);
+    }
+
+    fn parent(&self, id: &[u8]) -> Option<u64> {
+        let before = self.ids.iter().rev().take(PARENTS);
+        let place = before.zip(1..).find(|(span, _)| span.0 == id);
+        place.map(|(_, before)| before)
+    }
+
+    /// Notes a piece in its column; gives the column's place.
+    fn piece(&mut self, field: wire::Field<'_>) -> u32 {
+        let (piece, new) = self.pieces.intern(field.whole);
+        if new {
+            let place = self.new_piece(field);
+            self.places.push(place);
+        }
+        let (column, value) = self.places[piece as usize];
+        put_ref(&mut self.columns[column as usize].refs, value, new);
+        COLUMNS + column
+    }
+
+    fn new_piece(&mut self, field: wire::Field<'_>) -> (u32, u32) {
+        wire::span_attributes(field, &mut self.attributes);
+        let mut name = Vec::new();
+        let mut value = field.whole;
+        if field.number > 0 {
+            let key = wire::varint(field.whole).map_or(0, |(_, len)| len);
+            name.push(FIELD);
+            name.extend_from_slice(&field.whole[..key]);
+            value = &field.whole[key..];
+            // An attribute as every encoder writes it: the key first, lengths in as few bytes as they take.
+            let mut message = field.value;
+            if let Some(key) = wire::next(&mut message).filter(|key| key.whole[0] == 0x0a) {
+                let mut begin = Vec::with_capacity(key.value.len() + 12);
+                put_attribute(&mut begin, key.value, message.len());
+                if field.whole[0] == ATTRIBUTE
+                    && field.whole.len() == begin.len() + message.len()
+                    && field.whole.starts_with(&begin)
+                {
+                    name.clear();
+                    name.push(KEY);
+                    name.extend_from_slice(key.value);
+                    value = message;
+                }
+            }
+        } else {
+            name.push(REST);
+        }
+        let (column, new) = self.names.intern(&name);
+        if new {
+            self.columns.push(Column::default());
+        }
+        let to = &mut self.columns[column as usize];
+        put(&mut to.lengths, value.len() as u64);
+        to.values.extend_from_slice(value);
+        to.count += 1;
+        (column, to.count - 1)
+    }
+
+    /// The fingerprints of all attributes; some may be there more than once.
+    pub(crate) fn attributes(&self) -> &[Fingerprint] {
+        &self.attributes
+    }
+
+    pub(crate) fn finish(&self, out: &mut Vec<u8>) {
+        put(out, self.columns.len() as u64);
+        for (name, column) in self.names.iter().zip(&self.columns) {
+            put_bytes(out, name);
+            put(out, column.count.into());
+            put_bytes(out, &column.lengths);
+            put_bytes(out, &column.values);
+        }
+        put(out, self.shapes.len() as u64);
+        for shape in self.shapes.iter() {
+            put_bytes(out, shape);
+        }
+        put_bytes(out, &self.shape_refs);
+        put_bytes(out, &self.parents);
+        for column in &self.columns {
+            put_bytes(out, &column.refs);
+        }
+    }
+}
+
+/// An attribute's begin, up to its value of `value` bytes.
+fn put_attribute(out: &mut Vec<u8>, key: &[u8], value: usize) {
+    let mut length = Vec::with_capacity(10);
+    put(&mut length, key.len() as u64);
+    out.push(ATTRIBUTE);
+    put(out, (1 + length.len() + key.len() + value) as u64);
+    out.push(0x0a);
+    out.extend_from_slice(&length);
+    out.extend_from_slice(key);
+}
+
+/// The spans of a block, as [`PiecesBuilder`] left them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pieces {
+    bytes: Vec<u8>,
+    names: Vec<Range>,
+    pieces: Vec<Piece>,
+    /// Of each span, in order: what the head fills, or [`COLUMNS`] and the number of a piece.
+    places: Vec<u32>,
+    /// Where a span's places end.
+    ends: Vec<u32>,
+}
+
+type Range = (u32, u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    column: u32,
+    value: Range,
+}
+
+impl Pieces {
+    /// Reads what stands in `bytes` from `from` on.
+    pub(crate) fn decode(bytes: Vec<u8>, from: usize) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new(bytes.get(from..).unwrap_or_default());
+        let range = |reader: &mut Reader<'_>| -> Result<Range, Corrupt> {
+            let len = reader.bytes()?.len();
+            let end = bytes.len() - reader.remaining();
+            Ok(((end - len) as u32, end as u32))
+        };
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Corrupt("a block is too large"));
+        }
+        let count = reader.count()?;
+        let (mut names, mut pieces) = (Vec::with_capacity(count), Vec::new());
+        let mut first_pieces = Vec::with_capacity(count);
+        for column in 0..count as u32 {
+            names.push(range(&mut reader)?);
+            first_pieces.push(pieces.len() as u32);
+            let values = reader.count()?;
+            let mut lengths = Reader::new(reader.bytes()?);
+            let (mut at, end) = range(&mut reader)?;
+            for _ in 0..values {
+                let to = u64::from(at) + lengths.number()?;
+                if to > u64::from(end) {
+                    return Err(Corrupt("a value ends past its column"));
+                }
+                pieces.push(Piece {
+                    column,
+                    value: (at, to as u32),
+                });
+                at = to as u32;
+            }
+        }
+        let count = reader.count()?;
+        let shapes = (0..count)
+            .map(|_| {
+                let mut shape = Reader::new(reader.bytes()?);
+                let mut places = Vec::new();
+                while !shape.is_empty() {
+                    places.push(shape.index(COLUMNS as usize + names.len())?);
+                }
+                Ok(places)
+            })
+            .collect::<Result<Vec<_>, Corrupt>>()?;
+        let mut shape_refs = Reader::new(reader.bytes()?);
+        let mut parents = Reader::new(reader.bytes()?);
+        let mut refs = (0..names.len())
+            .map(|_| reader.bytes().map(Reader::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut seen = vec![0_u32; names.len()];
+        let (mut places, mut ends) = (Vec::new(), Vec::new());
+        let mut shapes_seen = 0;
+        while !shape_refs.is_empty() {
+            let shape = take_ref(&mut shape_refs, &mut shapes_seen)?;
+            let shape = shapes
+                .get(shape as usize)
+                .ok_or(Corrupt("a span has an unknown shape"))?;
+            if places.len() + shape.len() > MAX_PLACES {
+                return Err(Corrupt("a block has too many fields"));
+            }
+            for &place in shape {
+                let Some(column) = place.checked_sub(COLUMNS) else {
+                    places.push(place);
+                    if place == PARENT {
+                        let before = parents.number()?;
+                        places.push(u32::try_from(before).unwrap_or(u32::MAX));
+                    }
+                    continue;
+                };
+                let column = column as usize;
+                let value = take_ref(&mut refs[column], &mut seen[column])?;
+                let next = first_pieces.get(column + 1).copied();
+                let next = next.unwrap_or(pieces.len() as u32);
+                let piece = u64::from(first_pieces[column]) + u64::from(value);
+                if piece >= u64::from(next) {
+                    return Err(Corrupt("a span has an unknown value"));
+                }
+                places.push(COLUMNS + piece as u32);
+            }
+            ends.push(places.len() as u32);
+        }
+        Ok(Self {
+            bytes,
+            names,
+            pieces,
+            places,
+            ends,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// What it takes in memory, about.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes.len() + self.pieces.len() * 12 + self.places.len() * 4 + self.ends.len() * 4
+    }
+
+    /// Appends the bytes of span `index`. `known` is what the head tells of it; `id_of` the id of another span.
+    pub(crate) fn raw(
+        &self,
+        index: usize,
+        known: Known,
+        id_of: impl Fn(usize) -> Option<SpanId>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Corrupt> {
+        let missing = Corrupt("a span is missing in its block's body");
+        let from = match index {
+            0 => 0,
+            _ => *self.ends.get(index - 1).ok_or(missing)?,
+        };
+        let to = *self.ends.get(index).ok_or(missing)?;
+        let mut places = self.places[from as usize..to as usize].iter();
+        while let Some(place) = places.next() {
+            match *place {
+                TRACE => {
+                    out.extend_from_slice(&[0x0a, 16]);
+                    out.extend_from_slice(&known.trace.0);
+                }
+                SPAN => {
+                    out.extend_from_slice(&[0x12, 8]);
+                    out.extend_from_slice(&known.span.0);
+                }
+                START => {
+                    out.push(0x39);
+                    out.extend_from_slice(&known.start.to_le_bytes());
+                }
+                END => {
+                    out.push(0x41);
+                    out.extend_from_slice(&known.end.to_le_bytes());
+                }
+                PARENT => {
+                    let before = places.next().copied().unwrap_or(0) as usize;
+                    let parent = index.checked_sub(before).and_then(&id_of);
+                    let parent = parent.ok_or(Corrupt("a span's parent is missing"))?;
+                    out.extend_from_slice(&[0x22, 8]);
+                    out.extend_from_slice(&parent.0);
+                }
+                piece => self.piece(self.pieces[(piece - COLUMNS) as usize], out),
+            }
+        }
+        Ok(())
+    }
+
+    fn piece(&self, piece: Piece, out: &mut Vec<u8>) {
+        let slice = |(from, to): Range| &self.bytes[from as usize..to as usize];
+        let value = slice(piece.value);
+        match slice(self.names[piece.column as usize]) {
+            [KEY, key @ ..] => put_attribute(out, key, value.len()),
+            [_, tag @ ..] => out.extend_from_slice(tag),
+            [] => {}
+        }
+        out.extend_from_slice(value);
+    }
+
+    /// The fingerprints of all attributes, as the builder knew them.
+    pub(crate) fn attributes(&self, out: &mut Vec<Fingerprint>) {
+        let mut bytes = Vec::new();
+        for piece in &self.pieces {
+            self.attributes_of(*piece, &mut bytes, out);
+        }
+    }
+
+    fn attributes_of(&self, piece: Piece, bytes: &mut Vec<u8>, out: &mut Vec<Fingerprint>) {
+        bytes.clear();
+        self.piece(piece, bytes);
+        if let Some(field) = wire::next(&mut &bytes[..]) {
+            wire::span_attributes(field, out);
+        }
+    }
+
+    /// Of each span, whether an attribute of its own has the fingerprint. Looks at each distinct piece once.
+    pub(crate) fn with_attribute(&self, wanted: Fingerprint) -> Vec<bool> {
+        let (mut bytes, mut found) = (Vec::new(), Vec::new());
+        let has = |piece: &Piece| {
+            found.clear();
+            self.attributes_of(*piece, &mut bytes, &mut found);
+            found.contains(&wanted)
+        };
+        let has: Vec<bool> = self.pieces.iter().map(has).collect();
+        let mut from = 0;
+        let span = |end: &u32| {
+            let mut places = self.places[from as usize..*end as usize].iter();
+            from = *end;
+            while let Some(place) = places.next() {
+                match place.checked_sub(COLUMNS) {
+                    Some(piece) if has[piece as usize] => return true,
+                    Some(_) => {}
+                    // Its distance follows, which is no place.
+                    None if *place == PARENT => {
+                        places.next();
+                    }
+                    None => {}
+                }
+            }
+            false
+        };
+        self.ends.iter().map(span).collect()
+    }
+}
+
+fn take_ref(reader: &mut Reader<'_>, seen: &mut u32) -> Result<u32, Corrupt> {
+    match reader.number()? {
+        0 => {
+            *seen += 1;
+            Ok(*seen - 1)
+        }
+        one_more => u32::try_from(one_more - 1).map_err(|_| Corrupt("an index is too large")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_model::{SpanId, TraceId};
+    use proptest::prelude::*;
+
+    use super::{Known, Pieces, PiecesBuilder};
+
+    const KNOWN: Known = Known {
+        trace: TraceId([7; 16]),
+        span: SpanId([9; 8]),
+        start: 5,
+        end: 6,
+    };
+
+    fn there_and_back(raw: &[Vec<u8>]) -> Result<(), TestCaseError> {
+        let mut builder = PiecesBuilder::default();
+        raw.iter().for_each(|raw| builder.push(raw, KNOWN));
+        let mut bytes = vec![1, 2, 3];
+        builder.finish(&mut bytes);
+        let pieces = Pieces::decode(bytes, 3)?;
+        prop_assert_eq!(pieces.len(), raw.len());
+        for (i, raw) in raw.iter().enumerate() {
+            let mut out = Vec::new();
+            pieces.raw(i, KNOWN, |_| Some(KNOWN.span), &mut out)?;
+            prop_assert_eq!(&out, raw);
+        }
+        let (mut attributes, mut known) = (Vec::new(), builder.attributes().to_vec());
+        pieces.attributes(&mut attributes);
+        attributes.sort_unstable();
+        known.sort_unstable();
+        prop_assert_eq!(attributes, known);
+        Ok(())
+    }
+
+    /// Fields that look like a span's, right and slightly wrong, so that every way to keep a piece is taken.
+    fn field() -> impl Strategy<Value = Vec<u8>> {
+        let some = |bytes: &[u8]| Just(bytes.to_vec());
+        let id = |tag: u8, len: usize, byte: u8| {
+            let mut field = vec![tag, len as u8];
+            field.extend(std::iter::repeat_n(byte, len));
+            Just(field)
+        };
+        prop_oneof![
+            id(0x0a, 16, 7),
+            id(0x0a, 16, 8),
+            id(0x12, 8, 9),
+            id(0x22, 8, 9),
+            id(0x22, 8, 3),
+            some(&[0x39, 5, 0, 0, 0, 0, 0, 0, 0]),
+            some(&[0x39, 6, 0, 0, 0, 0, 0, 0, 0]),
+            some(&[0x41, 6, 0, 0, 0, 0, 0, 0, 0]),
+            some(&[0x30, 0x82, 0]),
+            // An attribute; one whose length takes a byte too many; one with its value first; one without a key.
+            some(&[0x4a, 8, 0x0a, 1, b'k', 0x12, 3, 0x0a, 1, b'v']),
+            some(&[0x4a, 0x88, 0, 0x0a, 1, b'k', 0x12, 3, 0x0a, 1, b'v']),
+            some(&[0x4a, 7, 0x12, 2, 0x18, 4, 0x0a, 1, b'k']),
+            some(&[0x4a, 4, 0x12, 2, 0x18, 4]),
+            some(&[0x4a, 0]),
+            prop::collection::vec(any::<u8>(), 0..12),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_as_they_were(
+            spans in prop::collection::vec(prop::collection::vec(field(), 0..8), 0..20),
+        ) {
+            let raw: Vec<Vec<u8>> = spans.into_iter().map(|fields| fields.concat()).collect();
+            there_and_back(&raw)?;
+        }
+
+        #[test]
+        fn damaged_pieces_are_an_error_and_never_a_panic(
+            bytes in prop::collection::vec(0_u8..12, 0..200),
+        ) {
+            if let Ok(pieces) = Pieces::decode(bytes, 0) {
+                for i in 0..=pieces.len() {
+                    let _ = pieces.raw(i, KNOWN, |_| None, &mut Vec::new());
+                }
+                pieces.attributes(&mut Vec::new());
+            }
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! Clustering: the spans of a full arrival partition are written again by trace, into a settled one.
+//!
+//! Spans of a trace arrive apart; a reader of the trace then reads a block for each, and every block has the trace's
+//! ids and values once more. Written by trace they take less, and a trace is found in a block or two.
+//!
+//! - One transaction writes a partition's spans and their index; then the catalog says in one transaction that the
+//!   arrival partition goes. A crash between leaves the spans in both files, and the next start removes the first.
+//! - A reader keeps the partitions that it began with: an arrival partition's file goes when the last of them ends.
+//! - Only what the flow's checkpoint has in it is clustered: what a start must replay stands in order of arrival.
+//! - Traces stand by their first start, so that a settled block has spans of about one time, as a search expects.
+//! - The work runs on a thread of its own that gives way to all others, and holds a few ten megabytes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use highwater_model::{TraceId, UnixNanos};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::catalog::Listed;
+use super::partition::{Facts, Partition, decode_body, decode_head, insert_block, insert_segment};
+use super::read::LoadedHead;
+use super::sqlite::{self, int, unsigned};
+use super::store::{Inner, Store};
+use crate::block::body::Body;
+use crate::block::encode::{EncodedBlock, OpenBlock};
+use crate::block::fingerprint::{Fingerprint, linked_records};
+use crate::block::runs::Index;
+use crate::error::{Result, StoreError};
+
+/// Spans in memory at once, as they were sent. With less, a block is decoded more often.
+const BATCH_BYTES: u64 = 24 << 20;
+/// Blocks read by one statement.
+const BLOCKS_AT_ONCE: i64 = 16;
+/// A partition of an earlier version may hold many more spans than one of now: it is left as it is.
+const TIMES_TOO_LARGE: u64 = 4;
+/// How often it is seen whether the last reader of a partition has gone.
+const READERS_SEEN: Duration = Duration::from_millis(20);
+
+/// What clustering did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clustered {
+    /// Spans that stand by trace now.
+    pub spans: u64,
+    /// Bytes of the file they were in.
+    pub bytes_before: u64,
+    /// Bytes they take now, without the index.
+    pub bytes_after: u64,
+}
+
+/// How the work gives way to other work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pace {
+    Background,
+    Now,
+}
+
+/// Where a span stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Place {
+    trace: u64,
+    start: u64,
+    block: u32,
+    row: u32,
+}
+
+/// What was written.
+#[derive(Default)]
+struct Rewritten {
+    blocks: u64,
+    bytes: u64,
+}
+
+impl Store {
+    /// Clusters the oldest partition that is full and that the flow's checkpoint has in it; `None` when there is
+    /// none. Dropping the future does not stop what has begun.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written; nothing has changed then.
+    pub async fn cluster_next(&self) -> Result<Option<Clustered>> {
+        self.cluster(Pace::Background).await
+    }
+
+    pub(super) async fn cluster(&self, pace: Pace) -> Result<Option<Clustered>> {
+        let store = self.clone();
+        // A task of its own: between the commit and the change of the list there must be no end.
+        tokio::spawn(async move { store.cluster_oldest(pace).await })
+            .await
+            .map_err(StoreError::Background)?
+    }
+
+    async fn cluster_oldest(&self, pace: Pace) -> Result<Option<Clustered>> {
+        let inner = &self.inner;
+        let _one_at_a_time = inner.clustering.lock().await;
+        self.remove_left().await?;
+        let Some((source, target)) = self.next_to_cluster().await? else {
+            return Ok(None);
+        };
+        let facts = source.facts();
+        let target = match target {
+            Some(target) => target,
+            None => self.begin_settled(&source).await?,
+        };
+        let rewritten = self.rewrite(&source, &target, pace).await;
+        if let Err(error) = &rewritten
+            && matches!(error, StoreError::Damaged { .. })
+        {
+            source.stuck.store(true, Ordering::Release);
+        }
+        let rewritten = rewritten?;
+        let bytes_before = std::fs::metadata(&source.file).map_or(0, |metadata| metadata.len());
+        self.replace(&source, &target, &facts, &rewritten).await?;
+        self.remove_left().await?;
+        let done = Clustered {
+            spans: facts.spans,
+            bytes_before,
+            bytes_after: rewritten.bytes,
+        };
+        tracing::debug!(?done, file = %target.file.display(), "clustered a partition");
+        Ok(Some(done))
+    }
+
+    /// The oldest partition that can be clustered, and the settled one before it, where its spans belong in that.
+    async fn next_to_cluster(&self) -> Result<Option<(Arc<Partition>, Option<Arc<Partition>>)>> {
+        let inner = &self.inner;
+        let replayed = inner.history.checkpoint_block().await?;
+        let partitions = inner.partitions();
+        let Some((_, closed)) = partitions.split_last() else {
+            return Ok(None);
+        };
+        let fits = |partition: &Partition| {
+            let facts = partition.facts();
+            !partition.listed.settled
+                && facts.blocks > 0
+                && facts.last_block <= replayed
+                && facts.spans / TIMES_TOO_LARGE <= inner.options.partition_spans
+                && !partition.stuck.load(Ordering::Acquire)
+        };
+        let Some(place) = closed.iter().position(|partition| fits(partition)) else {
+            return Ok(None);
+        };
+        let source = Arc::clone(&closed[place]);
+        let before = place.checked_sub(1).map(|before| &closed[before]);
+        let target = before.filter(|before| {
+            let (settled, arrived) = (&before.listed, &source.listed);
+            settled.settled
+                && (settled.opens, settled.closes) == (arrived.opens, arrived.closes)
+                && before.facts().bytes < inner.options.partition_bytes()
+        });
+        Ok(Some((source, target.cloned())))
+    }
+
+    /// Begins a settled partition, which stands before `source` and takes its time.
+    async fn begin_settled(&self, source: &Arc<Partition>) -> Result<Arc<Partition>> {
+        let inner = &self.inner;
+        let mut catalog = inner.catalog.lock().await;
+        let (id, _) = catalog.counters().await?;
+        let listed = Listed {
+            id,
+            settled: true,
+            retiring: false,
+            ..source.listed
+        };
+        let first = source.facts().first_block;
+        let (target, connection) =
+            Partition::open(&inner.dir, listed, inner.options.readers, first, |_| {}).await?;
+        sqlite::close_writer(connection).await;
+        catalog.add(listed).await?;
+        let mut partitions = inner.partitions.write();
+        let mut list = Vec::clone(&partitions);
+        let place = list.iter().position(|other| Arc::ptr_eq(other, source));
+        list.insert(place.unwrap_or(0), Arc::clone(&target));
+        *partitions = Arc::new(list);
+        Ok(target)
+    }
+
+    /// Writes the spans of `source` into `target`, by trace, in one transaction.
+    async fn rewrite(
+        &self,
+        source: &Arc<Partition>,
+        target: &Arc<Partition>,
+        pace: Pace,
+    ) -> Result<Rewritten> {
+        let mut connection = sqlite::open_writer(&target.file, sqlite::PARTITION).await?;
+        let (inner, source) = (Arc::clone(&self.inner), Arc::clone(source));
+        let (done, outcome) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("cluster".to_owned())
+            .spawn(move || {
+                if pace == Pace::Background {
+                    // Of this thread only, as Linux has it; elsewhere it is at worst not nice.
+                    let _ = rustix::process::nice(inner.options.background_nice);
+                }
+                let written = runtime.block_on(write_by_trace(&inner, &source, &mut connection));
+                let _ = done.send((written, connection));
+            })
+            .map_err(|source| StoreError::Directory {
+                dir: self.inner.dir.clone(),
+                source,
+            })?;
+        let (written, connection) = outcome.await.map_err(|_| {
+            cannot_cluster(sqlx::Error::Protocol("the clustering thread ended".into()))
+        })?;
+        // After a failure, with it goes what was begun.
+        sqlite::close_writer(connection).await;
+        written
+    }
+
+    /// From here on readers find the spans in `target`; `source` goes when those that have it now are done.
+    async fn replace(
+        &self,
+        source: &Arc<Partition>,
+        target: &Arc<Partition>,
+        facts: &Facts,
+        rewritten: &Rewritten,
+    ) -> Result<()> {
+        let inner = &self.inner;
+        let _not_while_sealing = inner.sealing.lock().await;
+        let mut catalog = inner.catalog.lock().await;
+        let still_there = |wanted: &Arc<Partition>| {
+            let partitions = inner.partitions();
+            partitions.iter().any(|other| Arc::ptr_eq(other, wanted))
+        };
+        if !still_there(source) || !still_there(target) {
+            // Retention was faster; what is left of the two is whole.
+            return Ok(());
+        }
+        catalog.retire(source.listed.id, facts.last_block).await?;
+        let mut partitions = inner.partitions.write();
+        let mut list = Vec::clone(&partitions);
+        target.absorb(facts, rewritten.blocks, rewritten.bytes);
+        list.retain(|other| !Arc::ptr_eq(other, source));
+        *partitions = Arc::new(list);
+        inner.left.lock().push(Arc::clone(source));
+        Ok(())
+    }
+
+    /// Removes the files of partitions that were clustered and that no reader has any more.
+    pub(super) async fn remove_left(&self) -> Result<()> {
+        let inner = &self.inner;
+        loop {
+            let free = {
+                let mut left = inner.left.lock();
+                let free = left
+                    .iter()
+                    .position(|partition| Arc::strong_count(partition) == 1);
+                free.map(|place| left.swap_remove(place))
+            };
+            let Some(partition) = free else {
+                return Ok(());
+            };
+            partition.retire();
+            partition.readers.close().await;
+            super::retain::remove_files(&partition.file)?;
+            let mut catalog = inner.catalog.lock().await;
+            catalog.forget(partition.listed.id).await?;
+        }
+    }
+
+    /// Waits until no reader has a partition that was clustered, and removes them.
+    pub(super) async fn wait_for_left(&self) -> Result<()> {
+        loop {
+            self.remove_left().await?;
+            if self.inner.left.lock().is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(READERS_SEEN).await;
+        }
+    }
+}
+
+fn cannot_cluster(source: sqlx::Error) -> StoreError {
+    StoreError::Cluster { source }
+}
+
+/// The work of the thread.
+async fn write_by_trace(
+    inner: &Inner,
+    source: &Partition,
+    connection: &mut SqliteConnection,
+) -> Result<Rewritten> {
+    let facts = source.facts();
+    let plan = plan(inner, source).await?;
+    let transaction = connection.begin_with("BEGIN IMMEDIATE").await;
+    let mut writer = Writer {
+        transaction: transaction.map_err(cannot_cluster)?,
+        open: OpenBlock::default(),
+        arrived: UnixNanos(0),
+        held: None,
+        next: facts.first_block,
+        last: facts.last_block,
+        index: Index::new(facts.first_block),
+        rewritten: Rewritten::default(),
+    };
+    for batch in &plan {
+        for span in spans_of(inner, source, batch).await? {
+            writer.push(inner, &span).await?;
+        }
+    }
+    writer.finish().await
+}
+
+/// The places of all spans in their new order, cut into batches that fit in memory: (block, row).
+async fn plan(inner: &Inner, source: &Partition) -> Result<Vec<Vec<(u64, u32)>>> {
+    let first = source.facts().first_block;
+    let mut places = Vec::with_capacity(source.facts().spans as usize);
+    let mut sizes: Vec<(u64, u64)> = Vec::new();
+    let mut after = 0;
+    loop {
+        inner.go_on()?;
+        let rows =
+            sqlx::query("SELECT block, columns FROM head WHERE block > ? ORDER BY block LIMIT ?")
+                .bind(int(after))
+                .bind(BLOCKS_AT_ONCE)
+                .fetch_all(&source.readers)
+                .await
+                .map_err(cannot_cluster)?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            after = unsigned(row.get(0));
+            let head = decode_head(after, row.get(1))?;
+            let block = u32::try_from(after.saturating_sub(first)).unwrap_or(u32::MAX);
+            sizes.push((after, head.body_bytes() / (head.len() as u64).max(1)));
+            places.extend(head.rows().zip(0..).map(|(row, index)| Place {
+                trace: trace_key(row.trace()),
+                start: row.row.start,
+                block,
+                row: index,
+            }));
+        }
+    }
+    places.sort_unstable();
+    let mut traces: Vec<(u64, &[Place])> = places
+        .chunk_by(|a, b| a.trace == b.trace)
+        .map(|trace| (trace[0].start, trace))
+        .collect();
+    traces.sort_unstable_by_key(|(start, trace)| (*start, trace[0].trace));
+    let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for place in traces.into_iter().flat_map(|(_, trace)| trace) {
+        let block = first + u64::from(place.block);
+        let size = sizes.binary_search_by_key(&block, |(block, _)| *block);
+        bytes += size.map_or(0, |place| sizes[place].1);
+        batch.push((block, place.row));
+        if bytes >= BATCH_BYTES {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+    }
+    batches.push(batch);
+    Ok(batches)
+}
+
+fn trace_key(trace: TraceId) -> u64 {
+    xxh3_64(&trace.0)
+}
+
+/// A span on its way from block to block.
+struct Moved {
+    head: Arc<LoadedHead>,
+    row: u32,
+    records: Vec<Fingerprint>,
+    origin: bytes::Bytes,
+    raw: Vec<u8>,
+}
+
+/// Reads spans; gives them in the order of `places`.
+async fn spans_of(inner: &Inner, source: &Partition, places: &[(u64, u32)]) -> Result<Vec<Moved>> {
+    let mut by_block: Vec<(u64, u32, usize)> = places
+        .iter()
+        .enumerate()
+        .map(|(at, (block, row))| (*block, *row, at))
+        .collect();
+    by_block.sort_unstable();
+    let mut moved: Vec<Option<Moved>> = Vec::new();
+    moved.resize_with(places.len(), || None);
+    let blocks: Vec<&[(u64, u32, usize)]> = by_block.chunk_by(|a, b| a.0 == b.0).collect();
+    for blocks in blocks.chunks(BLOCKS_AT_ONCE as usize) {
+        inner.go_on()?;
+        let numbers: Vec<u64> = blocks.iter().map(|spans| spans[0].0).collect();
+        let rows = sqlx::query(
+            "SELECT h.block, m.arrived, h.columns, b.spans FROM head h JOIN meta m ON m.block = h.block \
+             JOIN body b ON b.block = h.block WHERE h.block IN (SELECT value FROM json_each(?)) ORDER BY h.block",
+        )
+        .bind(format!("{numbers:?}"))
+        .fetch_all(&source.readers)
+        .await
+        .map_err(cannot_cluster)?;
+        for (spans, row) in blocks.iter().zip(&rows) {
+            let block = unsigned(row.get(0));
+            let head = decode_head(block, row.get(2))?;
+            let body = decode_body(block, row.get(3), &head)?;
+            let head = Arc::new(LoadedHead {
+                block,
+                arrived: UnixNanos(unsigned(row.get(1))),
+                head,
+            });
+            for (_, row, at) in *spans {
+                let span = move_out(inner, &head, &body, *row);
+                moved[*at] = Some(span.map_err(|source| StoreError::Damaged { block, source })?);
+            }
+        }
+    }
+    Ok(moved.into_iter().flatten().collect())
+}
+
+fn move_out(
+    inner: &Inner,
+    head: &Arc<LoadedHead>,
+    body: &Body,
+    row: u32,
+) -> std::result::Result<Moved, crate::block::Corrupt> {
+    let view = head.head.row(row as usize);
+    let records = if view.link_fingerprints().is_empty() {
+        Vec::new()
+    } else {
+        let span = body.span(view, &inner.options.rules)?;
+        linked_records(&span).collect()
+    };
+    Ok(Moved {
+        records,
+        origin: body.origin_blob(view)?.clone(),
+        raw: body.bytes(view)?,
+        head: Arc::clone(head),
+        row,
+    })
+}
+
+/// Writes blocks with the numbers of those that they replace. The last one gets the last number, so that a scan goes
+/// on behind it; so one is always held back.
+struct Writer<'a> {
+    transaction: sqlx::Transaction<'a, sqlx::Sqlite>,
+    open: OpenBlock,
+    /// The last arrival in the open block.
+    arrived: UnixNanos,
+    held: Option<(EncodedBlock, UnixNanos)>,
+    next: u64,
+    last: u64,
+    index: Index,
+    rewritten: Rewritten,
+}
+
+impl Writer<'_> {
+    async fn push(&mut self, inner: &Inner, span: &Moved) -> Result<()> {
+        let options = &inner.options;
+        let full = self.open.len() >= options.block_spans.max(1)
+            || self.open.bytes() >= options.block_bytes;
+        // Should numbers run out, which takes spans of very different sizes, the last block takes the rest.
+        if full && self.next + u64::from(self.held.is_some()) < self.last {
+            inner.go_on()?;
+            self.close_block().await?;
+        }
+        let row = span.head.head.row(span.row as usize);
+        let arrived = row.arrived().unwrap_or(span.head.arrived);
+        self.arrived = self.arrived.max(arrived);
+        self.open
+            .push_row(row, arrived, &span.records, &span.origin, &span.raw);
+        Ok(())
+    }
+
+    async fn close_block(&mut self) -> Result<()> {
+        let spans = self.open.len();
+        let block = std::mem::take(&mut self.open).finish().compress();
+        let block = block.map_err(|source| StoreError::Compress { spans, source })?;
+        let arrived = std::mem::take(&mut self.arrived);
+        if let Some((before, arrived)) = self.held.replace((block, arrived)) {
+            let number = self.next;
+            self.next += 1;
+            self.write(number, &before, arrived).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, number: u64, block: &EncodedBlock, arrived: UnixNanos) -> Result<()> {
+        insert_block(&mut self.transaction, number, block, arrived)
+            .await
+            .map_err(cannot_cluster)?;
+        self.index.push(number, block.summary.spans, &block.keys);
+        self.rewritten.blocks += 1;
+        self.rewritten.bytes += (block.head.len() + block.body.len()) as u64;
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Rewritten> {
+        if self.open.len() > 0 {
+            self.close_block().await?;
+        }
+        if let Some((block, arrived)) = self.held.take() {
+            self.write(self.last, &block, arrived).await?;
+        }
+        insert_segment(&mut self.transaction, &self.index, self.index.pack(), true)
+            .await
+            .map_err(cannot_cluster)?;
+        self.transaction.commit().await.map_err(cannot_cluster)?;
+        Ok(self.rewritten)
+    }
+}
