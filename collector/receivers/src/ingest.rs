@@ -153,10 +153,10 @@ fn decode_body(
             Decoded::Spans(batch, rejected)
         }
         (Signal::Metrics, Encoding::Protobuf) => {
-            Decoded::Refused(otlp::count_messages(body, &METRIC_POINTS)?)
+            Decoded::Refused(otlp::count_messages(&body, &METRIC_POINTS)?)
         }
         (Signal::Logs, Encoding::Protobuf) => {
-            Decoded::Refused(otlp::count_messages(body, &LOG_RECORDS)?)
+            Decoded::Refused(otlp::count_messages(&body, &LOG_RECORDS)?)
         }
         (Signal::Metrics, Encoding::Json) => Decoded::Refused(json::count_metric_points(&body)?),
         (Signal::Logs, Encoding::Json) => Decoded::Refused(json::count_log_records(&body)?),
