@@ -139,7 +139,11 @@ impl Decompressors {
         };
         let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
         let promised = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
-        if promised <= limit.min(gzip.longest(compressed.len())) {
+        if promised > limit {
+            // Too large, or not gzip at all: what stands at the end then means nothing.
+            return Err(skim(&mut MultiGzDecoder::new(compressed), gzip, limit));
+        }
+        if promised <= gzip.longest(compressed.len()) {
             share.grow(promised)?;
             let mut out = vec![0; promised];
             match self.deflate.gzip_decompress(compressed, &mut out) {
@@ -209,6 +213,20 @@ fn unsnap(compressed: &[u8], limit: usize, share: &mut Share) -> Result<Vec<u8>,
     snap::raw::Decoder::new()
         .decompress_vec(compressed)
         .map_err(|_| snappy.corrupt())
+}
+
+/// Tells what is wrong with a stream that promises too much, in a small buffer.
+fn skim(reader: &mut dyn Read, compression: Compression, limit: usize) -> Failure {
+    let (mut buffer, mut total) = (vec![0; 16 << 10], 0);
+    while total <= limit {
+        match reader.read(&mut buffer) {
+            Ok(read) if read > 0 => total += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // It is not as long as it says.
+            Ok(_) | Err(_) => return compression.corrupt(),
+        }
+    }
+    Failure::TooLarge { limit }
 }
 
 /// Reads all of a stream, in a buffer that doubles and is in `share` before it does.

@@ -42,7 +42,7 @@ pub struct Options {
     pub max_in_flight_bytes: usize,
     /// Connections of one port open at once; default 4,096.
     pub max_connections: usize,
-    /// A connection on which no request's head arrives for so long is closed; default 30 s.
+    /// A connection on which no request's head arrives for so long is closed; default 60 s.
     pub head_timeout: Duration,
     /// A request whose body stands still for so long is given up; default 30 s.
     pub body_idle_timeout: Duration,
@@ -60,7 +60,7 @@ impl Default for Options {
             max_request_bytes: 64 << 20,
             max_in_flight_bytes: 128 << 20,
             max_connections: 4096,
-            head_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(120),
             auth_token: None,

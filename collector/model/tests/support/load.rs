@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::common::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
-/// What the spans are about.
+/// What the spans are about. Not every bench has both.
+#[allow(dead_code, reason = "not every bench has both kinds")]
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// Sends and handlers of Kafka messages, as the Java agent writes them.
