@@ -134,10 +134,20 @@ pub(crate) struct Patience {
     pub(crate) whole: Duration,
 }
 
-/// Collects a body of at most `limit` bytes. `announced` is its Content-Length, believed only to refuse early.
+/// How a body tells its length.
+#[derive(Clone, Copy)]
+pub(crate) enum Length {
+    /// By its `Content-Length`, if it has one.
+    Header(Option<u64>),
+    /// By gRPC's frame, in its first five bytes.
+    Frame,
+}
+
+/// Collects a body of at most `limit` bytes. What it tells of its length is believed to refuse early, and for the
+/// size of a buffer once a good part of it is there.
 pub(crate) async fn read_body<B>(
     mut body: B,
-    announced: Option<u64>,
+    length: Length,
     limit: usize,
     patience: Patience,
     share: &mut Share,
@@ -145,7 +155,12 @@ pub(crate) async fn read_body<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    if announced.is_some_and(|length| length > limit as u64) {
+    let mut announced = match length {
+        Length::Header(length) => length,
+        Length::Frame => None,
+    };
+    let too_large = |announced: Option<u64>| announced.is_some_and(|length| length > limit as u64);
+    if too_large(announced) {
         return Err(Failure::TooLarge { limit });
     }
     let mut first = Bytes::new();
@@ -169,6 +184,12 @@ where
         // Most requests are one frame, which is then not copied.
         if first.is_empty() && rest.is_empty() {
             share.grow(data.len())?;
+            if let (Length::Frame, Some([_, length @ ..])) = (length, data.first_chunk::<5>()) {
+                announced = Some(5 + u64::from(u32::from_be_bytes(*length)));
+                if too_large(announced) {
+                    return Err(Failure::TooLarge { limit });
+                }
+            }
             first = data;
         } else {
             let length = first.len() + rest.len() + data.len();

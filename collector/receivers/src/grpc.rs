@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::admission::{read_body, unframe};
+use crate::admission::{Length, read_body, unframe};
 use crate::compression::{Compression, GRPC_ENCODINGS};
 use crate::http::{has_token, response_message};
 use crate::ingest::{Encoding, Failure, RETRY_AFTER_SECONDS, Received, Signal, ingest};
@@ -116,7 +116,7 @@ async fn take(
     let mut share = context.budget.share(sender(&request));
     let body = read_body(
         request.into_body(),
-        None,
+        Length::Frame,
         limit.saturating_add(FRAME_HEAD),
         context.patience(),
         &mut share,

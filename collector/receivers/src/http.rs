@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::admission::{read_body, same_secret};
+use crate::admission::{Length, read_body, same_secret};
 use crate::compression::{Compression, HTTP_ENCODINGS};
 use crate::ingest::{Accepted, Encoding, Failure, RETRY_AFTER_SECONDS, Received, Signal, ingest};
 use crate::serve::{Speaks, sender, serve};
@@ -219,7 +219,7 @@ async fn take(
     let mut share = context.budget.share(sender(&request));
     let body = read_body(
         request.into_body(),
-        announced,
+        Length::Header(announced),
         context.options.max_request_bytes,
         context.patience(),
         &mut share,

@@ -146,15 +146,14 @@ fn decode_body(
     body: &Bytes,
     worker: &mut Worker,
 ) -> Result<Decoded, Failure> {
-    // Field numbers from the request down to a span, point or record.
-    const SPANS: [&[u32]; 3] = [&[1], &[2], &[2]];
+    // Field numbers from the request down to a point or record.
     const METRIC_POINTS: [&[u32]; 5] = [&[1], &[2], &[2], &[5, 7, 9, 10, 11], &[1]];
     const LOG_RECORDS: [&[u32]; 3] = [&[1], &[2], &[2]];
     let share = &mut received.share;
     Ok(match (received.signal, received.encoding) {
         (Signal::Traces, Encoding::Protobuf) => {
             // A span of 30 bytes becomes one of 700: what will be made is in the share before it is made.
-            let spans = usize::try_from(otlp::count_messages(body, &SPANS)?).unwrap_or(usize::MAX);
+            let spans = usize::try_from(otlp::count_spans(body)?).unwrap_or(usize::MAX);
             share.grow(spans.min(otlp::MAX_SPANS) * size_of::<BatchSpan>())?;
             let (batch, rejected) = worker.decoder.batch(body)?;
             Decoded::Spans(batch, rejected)

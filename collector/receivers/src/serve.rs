@@ -27,6 +27,8 @@ use crate::Counters;
 const MAX_NEW: usize = 1024;
 /// A sender's calls in flight on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
+/// A request in fewer pieces is read in fewer steps; a piece is buffered whole before it is seen.
+const FRAME: u32 = 64 << 10;
 /// How much of a call may lie in HTTP/2's buffers, and of all calls of one connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
@@ -127,6 +129,7 @@ fn builder(speaks: Speaks, limits: Limits) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(FRAME)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     match speaks {

@@ -234,3 +234,11 @@ pub fn count_messages(body: &[u8], path: &[&[u32]]) -> Result<u64, DecodeError> 
     }
     Ok(count)
 }
+
+/// Counts the spans of an encoded `ExportTraceServiceRequest`, those included that cannot be read.
+///
+/// # Errors
+/// A malformed frame.
+pub fn count_spans(body: &[u8]) -> Result<u64, DecodeError> {
+    count_messages(body, &[&[1], &[2], &[2]])
+}
