@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// Names, topics and groups recur in every request, so each is kept once and handed out again: a span then costs a
 /// count where it would cost an allocation a name.
 ///
-/// A cache, not a table: [`SETS`] sets of two, the newer first, and what falls out is made again. So it never grows
+/// A cache, not a table: 2,048 sets of two, the newer first, and what falls out is made again. So it never grows
 /// beyond about 600 KiB, whatever is sent.
 #[derive(Debug)]
 pub struct Words {

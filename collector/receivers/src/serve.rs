@@ -214,13 +214,13 @@ struct New {
 }
 
 impl Door {
-    fn new(&self) -> MutexGuard<'_, New> {
+    fn lock(&self) -> MutexGuard<'_, New> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets one in, and asks the oldest new one to leave if there is no room; `None` when there is none to ask.
     fn enter(self: &Arc<Self>, open: usize, most: usize) -> Option<Guest> {
-        let mut new = self.new();
+        let mut new = self.lock();
         if new.waiting.len() >= MAX_NEW || open >= most {
             let (_, oldest) = new.waiting.pop_first()?;
             oldest.cancel();
@@ -252,7 +252,7 @@ impl Guest {
 
     fn speaks(&self) {
         if self.new.swap(false, Relaxed) {
-            self.door.new().waiting.remove(&self.number);
+            self.door.lock().waiting.remove(&self.number);
         }
     }
 }
