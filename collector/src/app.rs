@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::units::Size;
 use commit::Committer;
 use watch::Watch;
 
@@ -260,8 +261,11 @@ fn rules(settings: &Settings) -> Rules {
 }
 
 fn receiver_options(settings: &Settings) -> highwater_receivers::Options {
+    let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     highwater_receivers::Options {
-        max_request_bytes: usize::try_from(settings.receiver.max_request.0).unwrap_or(usize::MAX),
+        max_request_bytes: bytes(settings.receiver.max_request),
+        max_in_flight_bytes: bytes(settings.receiver.max_in_flight),
+        max_connections: settings.receiver.max_connections,
         auth_token: settings.auth_token.clone(),
         cors_origins: settings.receiver.cors_origins.clone(),
         ..highwater_receivers::Options::default()

@@ -97,6 +97,10 @@ pub(crate) struct CorrelationSettings {
 pub(crate) struct ReceiverSettings {
     /// Largest request, after decompression.
     pub(crate) max_request: Size,
+    /// Memory of all requests together, from their arrival to their commit; beyond it senders are told to try again.
+    pub(crate) max_in_flight: Size,
+    /// Connections to each OTLP port.
+    pub(crate) max_connections: usize,
     /// Spans that may wait for the writer; beyond it senders are told to try again.
     pub(crate) queue_spans: usize,
     /// Origins allowed to send from a browser.
@@ -182,6 +186,8 @@ impl Default for ReceiverSettings {
     fn default() -> Self {
         Self {
             max_request: Size(64 << 20),
+            max_in_flight: Size(128 << 20),
+            max_connections: 4096,
             queue_spans: 131_072,
             cors_origins: Vec::new(),
         }
@@ -347,10 +353,16 @@ impl Settings {
                 problem,
             });
         }
-        if self.receiver.queue_spans == 0 {
+        let receiver = &self.receiver;
+        let counts = [
+            ("receiver.queue_spans", receiver.queue_spans == 0),
+            ("receiver.max_connections", receiver.max_connections == 0),
+            ("receiver.max_in_flight", receiver.max_in_flight.0 == 0),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, zero)| *zero) {
             let problem = "must be more than 0".to_owned();
             return Err(ConfigError::Value {
-                key: "receiver.queue_spans",
+                key,
                 value: "0".to_owned(),
                 problem,
             });

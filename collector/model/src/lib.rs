@@ -10,10 +10,13 @@ pub mod names;
 pub mod normalise;
 pub mod otlp;
 pub mod raw;
+mod sent;
 pub mod span;
 pub mod time;
+pub mod words;
 
 pub use batch::{Batch, BatchSpan, CommittedBlock};
 pub use ids::{SpanId, TraceId};
 pub use span::{Correlation, Messaging, Operation, ServiceKey, Span};
 pub use time::UnixNanos;
+pub use words::Words;

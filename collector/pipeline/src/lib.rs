@@ -85,8 +85,12 @@ impl Future for Ack {
     }
 }
 
+/// Something that is kept until a request is committed or refused, such as its part of a memory budget.
+pub type Held = Box<dyn Send>;
+
 struct Job {
     batch: Batch,
+    held: Held,
     done: oneshot::Sender<Result<Committed, CommitError>>,
 }
 
@@ -170,6 +174,15 @@ impl Sender {
     /// # Errors
     /// [`Refused`] when the queue is full or the collector is shutting down; the caller answers "try again".
     pub fn try_send(&self, batch: Batch) -> Result<Ack, Refused> {
+        self.try_send_holding(batch, Box::new(()))
+    }
+
+    /// [`Self::try_send`], keeping `held` as long as the batch is kept. A sender that goes away before its answer
+    /// drops its [`Ack`], but not what its spans hold.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_send_holding(&self, batch: Batch, held: Held) -> Result<Ack, Refused> {
         let spans = batch.spans.len();
         let capacity = self.stats.capacity;
         self.stats
@@ -179,7 +192,7 @@ impl Sender {
             })
             .map_err(|_| Refused::Full { capacity })?;
         let (done, ack) = oneshot::channel();
-        self.jobs.send(Job { batch, done }).map_err(|_| {
+        self.jobs.send(Job { batch, held, done }).map_err(|_| {
             self.stats.queued.fetch_sub(spans, Ordering::AcqRel);
             Refused::Closed
         })?;
@@ -233,13 +246,13 @@ impl Writer {
         let mut pause = FIRST_PAUSE;
         while let Some(first) = self.jobs.recv().await {
             let mut spans = first.batch.spans.len();
-            let (mut batches, mut acks) = (vec![first.batch], vec![first.done]);
+            let (mut batches, mut acks) = (vec![first.batch], vec![(first.done, first.held)]);
             // Whatever waits goes into the same commit: the fsync is what costs, not the rows.
             while spans < SPANS_PER_COMMIT {
                 let Ok(job) = self.jobs.try_recv() else { break };
                 spans += job.batch.spans.len();
                 batches.push(job.batch);
-                acks.push(job.done);
+                acks.push((job.done, job.held));
             }
             let started = Instant::now();
             let outcome = commit.commit(&batches).await;
@@ -263,7 +276,10 @@ impl Writer {
                 }
             }
             let failed = outcome.is_err();
-            for ack in acks {
+            drop(batches);
+            for (ack, held) in acks {
+                // Given back first: whoever is answered may send again at once.
+                drop(held);
                 // A sender that went away does not want its answer; the spans are kept all the same.
                 let _ = ack.send(outcome.clone());
             }

@@ -14,6 +14,8 @@ pub struct Counters {
     refused_retryable: AtomicU64,
     refused_bad: AtomicU64,
     refused_too_large: AtomicU64,
+    refused_too_slow: AtomicU64,
+    refused_connections: AtomicU64,
     refused_unauthenticated: AtomicU64,
     metrics_rejected: AtomicU64,
     logs_rejected: AtomicU64,
@@ -36,6 +38,10 @@ pub struct CountersSnapshot {
     pub refused_bad: u64,
     /// Requests above the size limit.
     pub refused_too_large: u64,
+    /// Requests whose body did not arrive in time.
+    pub refused_too_slow: u64,
+    /// Connections turned away because so many were open.
+    pub refused_connections: u64,
     /// Requests without the token.
     pub refused_unauthenticated: u64,
     /// Metric points refused.
@@ -59,6 +65,8 @@ impl Counters {
             refused_retryable: self.refused_retryable.load(Relaxed),
             refused_bad: self.refused_bad.load(Relaxed),
             refused_too_large: self.refused_too_large.load(Relaxed),
+            refused_too_slow: self.refused_too_slow.load(Relaxed),
+            refused_connections: self.refused_connections.load(Relaxed),
             refused_unauthenticated: self.refused_unauthenticated.load(Relaxed),
             metrics_rejected: self.metrics_rejected.load(Relaxed),
             logs_rejected: self.logs_rejected.load(Relaxed),
@@ -105,6 +113,18 @@ impl Counters {
     pub(crate) fn too_large(&self, limit: usize) {
         if self.refused_too_large.fetch_add(1, Relaxed) == 0 {
             tracing::warn!(limit, "a request was larger than the limit");
+        }
+    }
+
+    pub(crate) fn too_slow(&self) {
+        if self.refused_too_slow.fetch_add(1, Relaxed) == 0 {
+            tracing::warn!("a request's body did not arrive in time");
+        }
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        if self.refused_connections.fetch_add(1, Relaxed) == 0 {
+            tracing::warn!("a connection was turned away: too many are open");
         }
     }
 

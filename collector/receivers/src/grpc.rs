@@ -1,9 +1,9 @@
 //! OTLP over gRPC: the trace service, and the metrics and logs services that refuse.
 //!
-//! tonic serves the connection; the one message of a call is taken from its body here. So the bytes reach the
-//! decoder as they came (a generated service decodes everything first: 248k against 900k spans a CPU second were
-//! measured), the limit and the shared budget hold as they do for HTTP, and a message that is too large is
-//! RESOURCE_EXHAUSTED as OTLP asks, where tonic's own limit answers OUT_OF_RANGE.
+//! The one message of a call is taken from its body here. So the bytes reach the decoder as they came (a generated
+//! service decodes everything first: 248k against 900k spans a CPU second were measured), the limit and the shared
+//! budget hold as they do for HTTP, and a message that is too large is RESOURCE_EXHAUSTED as OTLP asks, where tonic's
+//! own limit answers OUT_OF_RANGE. tonic gives the status and its encoding.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,47 +11,42 @@ use std::sync::Arc;
 use ::http::{HeaderMap, HeaderValue, Request, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 
-use crate::admission::{read_body, unframe};
+use crate::admission::{Length, read_body, unframe};
+use crate::compression::{Compression, GRPC_ENCODINGS};
 use crate::http::{has_token, response_message};
 use crate::ingest::{Encoding, Failure, RETRY_AFTER_SECONDS, Received, Signal, ingest};
+use crate::serve::{Speaks, sender, serve};
 use crate::status::{Code as RpcCode, to_protobuf};
 use crate::{ReceiverContext, ServeError};
 
 /// The flag and the length before a message.
 const FRAME_HEAD: usize = 5;
-const ACCEPTED_ENCODINGS: &str = "identity,gzip";
 
 /// Serves OTLP over gRPC on `listener` until `shutdown` is cancelled, then answers what has begun and returns.
 ///
 /// # Errors
-/// A listener that fails.
+/// None today; both receivers have one shape.
 pub async fn serve_grpc(
     listener: TcpListener,
     context: Arc<ReceiverContext>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let service = tower::service_fn(move |request: Request<Body>| {
+    let (limits, counters) = (context.limits(), Arc::clone(context.counters()));
+    let answer = move |request| {
         let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(answer(&context, request).await) }
-    });
-    Server::builder()
-        .serve_with_incoming_shutdown(
-            service,
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            shutdown.cancelled_owned(),
-        )
-        .await
-        .map_err(ServeError::Grpc)
+        async move { answer(&context, request).await }
+    };
+    serve(listener, Speaks::Http2, limits, counters, shutdown, answer).await;
+    Ok(())
 }
 
-async fn answer(context: &ReceiverContext, request: Request<Body>) -> Response<Body> {
+async fn answer(context: &ReceiverContext, request: Request<Incoming>) -> Response<Body> {
     if !is_grpc(request.headers()) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = ::http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -82,7 +77,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 async fn call(
     context: &ReceiverContext,
     signal: Signal,
-    request: Request<Body>,
+    request: Request<Incoming>,
 ) -> Result<Bytes, Status> {
     if let Some(token) = &context.options.auth_token
         && !has_token(request.headers(), token)
@@ -92,25 +87,18 @@ async fn call(
             "the call needs the metadata authorization: Bearer TOKEN",
         ));
     }
-    let gzip = match request
-        .headers()
-        .get("grpc-encoding")
-        .map(HeaderValue::as_bytes)
-    {
-        None | Some(b"identity") => false,
-        Some(b"gzip") => true,
-        Some(_) => {
-            context.counters.bad("an unknown grpc-encoding");
-            let mut status = Status::unimplemented("grpc-encoding must be identity or gzip");
-            if let Ok(accepted) = ACCEPTED_ENCODINGS.parse() {
-                status
-                    .metadata_mut()
-                    .insert("grpc-accept-encoding", accepted);
-            }
-            return Err(status);
+    let encoding = request.headers().get("grpc-encoding");
+    let Some(compression) = Compression::of_grpc(encoding.map(HeaderValue::as_bytes)) else {
+        context.counters.bad("an unknown grpc-encoding");
+        let mut status = Status::unimplemented(format!("grpc-encoding must be {GRPC_ENCODINGS}"));
+        if let Ok(accepted) = GRPC_ENCODINGS.parse() {
+            status
+                .metadata_mut()
+                .insert("grpc-accept-encoding", accepted);
         }
+        return Err(status);
     };
-    take(context, signal, gzip, request)
+    take(context, signal, compression, request)
         .await
         .map_err(|failure| {
             failure.count(&context.counters);
@@ -121,16 +109,16 @@ async fn call(
 async fn take(
     context: &ReceiverContext,
     signal: Signal,
-    gzip: bool,
-    request: Request<Body>,
+    compression: Compression,
+    request: Request<Incoming>,
 ) -> Result<Bytes, Failure> {
     let limit = context.options.max_request_bytes;
-    let mut share = context.budget.share();
+    let mut share = context.budget.share(sender(&request));
     let body = read_body(
         request.into_body(),
-        None,
+        Length::Frame,
         limit.saturating_add(FRAME_HEAD),
-        context.options.body_idle_timeout,
+        context.patience(),
         &mut share,
     )
     .await
@@ -139,7 +127,7 @@ async fn take(
         other => other,
     })?;
     let (compressed, body) = unframe(body).map_err(|why| Failure::Bad(why.to_owned()))?;
-    if compressed && !gzip {
+    if compressed && compression == Compression::Identity {
         return Err(Failure::Bad(
             "the message is compressed and grpc-encoding does not say how".to_owned(),
         ));
@@ -147,7 +135,11 @@ async fn take(
     let received = Received {
         signal,
         encoding: Encoding::Protobuf,
-        gzip: compressed,
+        compression: if compressed {
+            compression
+        } else {
+            Compression::Identity
+        },
         body,
         share,
     };
@@ -160,6 +152,7 @@ fn status_of(failure: &Failure) -> Status {
         Failure::Bad(_) => Status::invalid_argument(message),
         // Without RetryInfo, which would tell the client to send the same again.
         Failure::TooLarge { .. } => Status::resource_exhausted(message),
+        Failure::TooSlow => Status::deadline_exceeded(message),
         Failure::Retry(_) => {
             let details = to_protobuf(RpcCode::Unavailable, &message, Some(RETRY_AFTER_SECONDS));
             Status::with_details(Code::Unavailable, message, details)
@@ -184,7 +177,7 @@ fn success(message: Bytes) -> Response<Body> {
     );
     response.headers_mut().insert(
         "grpc-accept-encoding",
-        HeaderValue::from_static(ACCEPTED_ENCODINGS),
+        HeaderValue::from_static(GRPC_ENCODINGS),
     );
     response
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use ::http::header::{
-    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::any;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
+use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceResponse,
 };
@@ -25,31 +25,38 @@ use prost::Message;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::admission::{read_body, same_secret};
+use crate::admission::{Length, read_body, same_secret};
+use crate::compression::{Compression, HTTP_ENCODINGS};
 use crate::ingest::{Accepted, Encoding, Failure, RETRY_AFTER_SECONDS, Received, Signal, ingest};
+use crate::serve::{Speaks, sender, serve};
 use crate::status::{Code, to_json, to_protobuf};
 use crate::{ReceiverContext, ServeError};
 
 /// Serves OTLP over HTTP on `listener` until `shutdown` is cancelled, then answers what has begun and returns.
 ///
 /// # Errors
-/// An origin of [`crate::Options::cors_origins`] that is none; a listener that fails.
+/// An origin of [`crate::Options::cors_origins`] that is none.
 pub async fn serve_http(
     listener: TcpListener,
     context: Arc<ReceiverContext>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let (limits, counters) = (context.limits(), Arc::clone(context.counters()));
     let router = router(context)?;
-    // Requests are small and each waits for its answer: Nagle's delay would be added to each.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .map_err(ServeError::Http)
+    let answer = move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move {
+            match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
+    serve(listener, Speaks::Http, limits, counters, shutdown, answer).await;
+    Ok(())
 }
 
 fn router(context: Arc<ReceiverContext>) -> Result<Router, ServeError> {
@@ -119,7 +126,7 @@ async fn answer(
     let content_type = encoding_of(request.headers());
     let encoding = content_type.unwrap_or(Encoding::Json);
     match admit(context, &request, content_type) {
-        Ok(gzip) => match take(context, signal, encoding, gzip, request).await {
+        Ok(compression) => match take(context, signal, encoding, compression, request).await {
             Ok(accepted) => success(signal, encoding, accepted),
             Err(failure) => {
                 failure.count(&context.counters);
@@ -130,12 +137,12 @@ async fn answer(
     }
 }
 
-/// What can be said before the body is read: whether it is gzip, or the refusal.
+/// What can be said before the body is read: how it is compressed, or the refusal.
 fn admit(
     context: &ReceiverContext,
     request: &Request<Body>,
     content_type: Option<Encoding>,
-) -> Result<bool, Box<Response<Body>>> {
+) -> Result<Compression, Box<Response<Body>>> {
     let encoding = content_type.unwrap_or(Encoding::Json);
     if let Some(token) = &context.options.auth_token
         && !has_token(request.headers(), token)
@@ -169,18 +176,13 @@ fn admit(
             "Content-Type must be application/x-protobuf or application/json",
         )));
     }
-    match request
-        .headers()
-        .get(CONTENT_ENCODING)
-        .map(HeaderValue::as_bytes)
-    {
-        None | Some(b"" | b"identity") => Ok(false),
-        Some(b"gzip" | b"x-gzip") => Ok(true),
-        Some(_) => Err(Box::new(refuse(
+    let compression = request.headers().get(CONTENT_ENCODING);
+    Compression::of_http(compression.map(HeaderValue::as_bytes)).ok_or_else(|| {
+        Box::new(refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "Content-Encoding must be gzip or identity",
-        ))),
-    }
+            &format!("Content-Encoding must be one of {HTTP_ENCODINGS}"),
+        ))
+    })
 }
 
 /// Whether the request carries the token.
@@ -207,26 +209,26 @@ async fn take(
     context: &ReceiverContext,
     signal: Signal,
     encoding: Encoding,
-    gzip: bool,
+    compression: Compression,
     request: Request<Body>,
 ) -> Result<Accepted, Failure> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut share = context.budget.share();
+    let mut share = context.budget.share(sender(&request));
     let body = read_body(
         request.into_body(),
-        announced,
+        Length::Header(announced),
         context.options.max_request_bytes,
-        context.options.body_idle_timeout,
+        context.patience(),
         &mut share,
     )
     .await?;
     let received = Received {
         signal,
         encoding,
-        gzip,
+        compression,
         body,
         share,
     };
@@ -304,6 +306,19 @@ fn failed(encoding: Encoding, failure: &Failure) -> Response<Body> {
             Code::ResourceExhausted,
             &message,
         ),
+        Failure::TooSlow => {
+            let mut response = problem(
+                StatusCode::REQUEST_TIMEOUT,
+                encoding,
+                Code::DeadlineExceeded,
+                &message,
+            );
+            // What may still come of the body is not read.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
         Failure::Retry(_) => {
             let (code, wait) = (Code::Unavailable, Some(RETRY_AFTER_SECONDS));
             let body = match encoding {

@@ -1,19 +1,16 @@
 //! One request from its bytes to its answer, whichever protocol it came by.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use highwater_model::otlp::{self, DecodeError, Rejected};
-use highwater_model::{Batch, normalise::Rules};
+use highwater_model::{Batch, BatchSpan};
 
 use crate::admission::Share;
-use crate::gzip::gunzip;
+use crate::compression::Compression;
+use crate::workers::Worker;
 use crate::{Counters, ReceiverContext, json};
 
 /// Above this a request is decoded on a thread that may block, not on one that serves the others: half a millisecond.
 const DECODE_INLINE_BYTES: usize = 256 << 10;
-/// What gzip makes of OTLP, roughly; only the choice of the thread depends on it.
-const USUAL_EXPANSION: usize = 8;
 
 /// How long a refused sender is asked to wait.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;
@@ -47,6 +44,8 @@ pub(crate) enum Failure {
     Bad(String),
     /// Above the limit, compressed or not.
     TooLarge { limit: usize },
+    /// The body did not arrive in time.
+    TooSlow,
     /// Sending it again later is right.
     Retry(String),
 }
@@ -56,6 +55,7 @@ impl Failure {
         match self {
             Self::Bad(message) | Self::Retry(message) => message.clone(),
             Self::TooLarge { limit } => format!("the request is larger than {limit} bytes"),
+            Self::TooSlow => "the request's body did not arrive in time".into(),
         }
     }
 
@@ -64,6 +64,7 @@ impl Failure {
         match self {
             Self::Bad(why) => counters.bad(why),
             Self::TooLarge { limit } => counters.too_large(*limit),
+            Self::TooSlow => counters.too_slow(),
             Self::Retry(why) => counters.retryable(why),
         }
     }
@@ -82,7 +83,7 @@ impl From<DecodeError> for Failure {
 pub(crate) struct Received {
     pub(crate) signal: Signal,
     pub(crate) encoding: Encoding,
-    pub(crate) gzip: bool,
+    pub(crate) compression: Compression,
     pub(crate) body: Bytes,
     pub(crate) share: Share,
 }
@@ -99,13 +100,10 @@ pub(crate) async fn ingest(
 ) -> Result<Accepted, Failure> {
     let signal = received.signal;
     let (decoded, share) = decode(context, received).await?;
-    let accepted = match decoded {
-        Decoded::Spans(batch, rejected) => traces(context, batch, &rejected).await?,
-        Decoded::Refused(count) => refuse(&context.counters, signal, count),
-    };
-    // Held until here: a batch's spans are slices of the body.
-    drop(share);
-    Ok(accepted)
+    match decoded {
+        Decoded::Spans(batch, rejected) => traces(context, batch, &rejected, share).await,
+        Decoded::Refused(count) => Ok(refuse(&context.counters, signal, count)),
+    }
 }
 
 async fn decode(
@@ -113,17 +111,15 @@ async fn decode(
     mut received: Received,
 ) -> Result<(Decoded, Share), Failure> {
     let limit = context.options.max_request_bytes;
-    let rules = Arc::clone(&context.rules);
-    let expansion = if received.gzip { USUAL_EXPANSION } else { 1 };
-    let large = received.body.len().saturating_mul(expansion) > DECODE_INLINE_BYTES;
+    let large = received.compression.usual_length(received.body.len()) > DECODE_INLINE_BYTES;
+    let (mut worker, permit) = context.workers.take().await;
+    let workers = context.workers.clone();
     let work = move || {
-        let body = if received.gzip {
-            gunzip(&received.body, limit, &mut received.share)?.into()
-        } else {
-            received.body
-        };
-        let decoded = decode_body(received.signal, received.encoding, body, &rules)?;
-        Ok((decoded, received.share))
+        let decoded = decompress(&mut received, limit, &mut worker)
+            .and_then(|body| decode_body(&mut received, &body, &mut worker));
+        workers.give_back(worker);
+        drop(permit);
+        Ok((decoded?, received.share))
     };
     if large {
         tokio::task::spawn_blocking(work)
@@ -134,22 +130,38 @@ async fn decode(
     }
 }
 
+fn decompress(
+    received: &mut Received,
+    limit: usize,
+    worker: &mut Worker,
+) -> Result<Bytes, Failure> {
+    let compressed = std::mem::take(&mut received.body);
+    worker
+        .decompressors
+        .run(received.compression, compressed, limit, &mut received.share)
+}
+
 fn decode_body(
-    signal: Signal,
-    encoding: Encoding,
-    body: Bytes,
-    rules: &Rules,
+    received: &mut Received,
+    body: &Bytes,
+    worker: &mut Worker,
 ) -> Result<Decoded, Failure> {
     // Field numbers from the request down to a point or record.
     const METRIC_POINTS: [&[u32]; 5] = [&[1], &[2], &[2], &[5, 7, 9, 10, 11], &[1]];
     const LOG_RECORDS: [&[u32]; 3] = [&[1], &[2], &[2]];
-    Ok(match (signal, encoding) {
+    let share = &mut received.share;
+    Ok(match (received.signal, received.encoding) {
         (Signal::Traces, Encoding::Protobuf) => {
-            let (batch, rejected) = otlp::batch_from_bytes(body, rules)?;
+            // A span of 30 bytes becomes one of 700: what will be made is in the share before it is made.
+            let spans = usize::try_from(otlp::count_spans(body)?).unwrap_or(usize::MAX);
+            share.grow(spans.min(otlp::MAX_SPANS) * size_of::<BatchSpan>())?;
+            let (batch, rejected) = worker.decoder.batch(body)?;
             Decoded::Spans(batch, rejected)
         }
         (Signal::Traces, Encoding::Json) => {
-            let (batch, rejected) = json::batch(&body, rules)?;
+            let (batch, rejected) = json::batch(body, &mut worker.decoder)?;
+            // Its spans are encoded anew, beside the text they came in.
+            share.grow(batch.bytes() + batch.spans.len() * size_of::<BatchSpan>())?;
             Decoded::Spans(batch, rejected)
         }
         (Signal::Metrics, Encoding::Protobuf) => {
@@ -158,8 +170,8 @@ fn decode_body(
         (Signal::Logs, Encoding::Protobuf) => {
             Decoded::Refused(otlp::count_messages(body, &LOG_RECORDS)?)
         }
-        (Signal::Metrics, Encoding::Json) => Decoded::Refused(json::count_metric_points(&body)?),
-        (Signal::Logs, Encoding::Json) => Decoded::Refused(json::count_log_records(&body)?),
+        (Signal::Metrics, Encoding::Json) => Decoded::Refused(json::count_metric_points(body)?),
+        (Signal::Logs, Encoding::Json) => Decoded::Refused(json::count_log_records(body)?),
     })
 }
 
@@ -167,14 +179,16 @@ async fn traces(
     context: &ReceiverContext,
     batch: Batch,
     rejected: &Rejected,
+    share: Share,
 ) -> Result<Accepted, Failure> {
     context
         .counters
         .spans(batch.spans.len() as u64 + rejected.count, rejected);
     if !batch.spans.is_empty() {
+        // The share goes with the batch until it is committed, even if the sender does not wait for that.
         let ack = context
             .sender
-            .try_send(batch)
+            .try_send_holding(batch, Box::new(share))
             .map_err(|refused| Failure::Retry(refused.to_string()))?;
         // What the store said is for its operator; the sender is told to try again.
         ack.await

@@ -11,9 +11,8 @@ use std::marker::PhantomData;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use highwater_model::Batch;
-use highwater_model::normalise::Rules;
 use highwater_model::otlp::{
-    BatchBuilder, MALFORMED_SPAN, MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, ORIGIN_TOO_LARGE, Rejected,
+    Decoder, MALFORMED_SPAN, MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, ORIGIN_TOO_LARGE, Rejected,
     SPAN_TOO_LARGE, encode_origin,
 };
 use opentelemetry_proto::tonic::common::v1 as common;
@@ -60,8 +59,8 @@ struct ScopeSpans<'a> {
 }
 
 /// Reads an `ExportTraceServiceRequest` in JSON.
-pub(crate) fn batch(body: &[u8], rules: &Rules) -> Result<(Batch, Rejected), Failure> {
-    let mut builder = BatchBuilder::new(rules);
+pub(crate) fn batch(body: &[u8], decoder: &mut Decoder) -> Result<(Batch, Rejected), Failure> {
+    let mut builder = decoder.builder();
     let request: Request<'_> = parse_body(body)?;
     for_each(request.resource_spans, |resource_spans| {
         let of_resource: ResourceSpans<'_> = parse(resource_spans)?;
@@ -650,19 +649,25 @@ pub(crate) fn count_log_records(body: &[u8]) -> Result<u64, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use highwater_model::normalise::Rules;
     use proptest::prelude::*;
 
-    use super::{batch, count_log_records, count_metric_points};
+    use super::{Decoder, batch, count_log_records, count_metric_points};
 
     const SAMPLE: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},
         "scopeSpans":[{"scope":{"name":"s"},"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331",
         "kind":5,"startTimeUnixNano":"1","attributes":[{"key":"k","value":{"arrayValue":{"values":[{"intValue":1}]}}}]}]}]}]}"#;
 
+    fn decoder() -> Decoder {
+        Decoder::new(Arc::new(Rules::default()))
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            let _ = batch(&bytes, &Rules::default());
+            let _ = batch(&bytes, &mut decoder());
             let _ = count_metric_points(&bytes);
             let _ = count_log_records(&bytes);
         }
@@ -671,7 +676,7 @@ mod tests {
         fn a_damaged_request_is_an_answer(at in 0..SAMPLE.len(), to in any::<u8>()) {
             let mut bytes = SAMPLE.as_bytes().to_vec();
             bytes[at] = to;
-            if let Ok((batch, rejected)) = batch(&bytes, &Rules::default()) {
+            if let Ok((batch, rejected)) = batch(&bytes, &mut decoder()) {
                 prop_assert!(batch.spans.len() as u64 + rejected.count <= 1);
             }
         }

@@ -5,17 +5,21 @@
 //!
 //! - An acknowledged span is committed: a request is answered after the pipeline's acknowledgement.
 //! - What cannot be taken now is refused as retryable; nothing is dropped in silence.
-//! - The size limit is held after decompression, and the bytes of all requests in flight share one budget, so
-//!   neither a bomb nor a crowd can take the memory.
+//! - The size limit is held after decompression, and the bytes of all requests in flight share one budget, from their
+//!   arrival until their spans are committed. So neither a bomb nor a crowd can take the memory.
+//! - No sender can starve the others: who floods is refused while there is room left for the rest, connections that
+//!   never ask for anything make room, and every step of a request has its time.
 
 mod admission;
+mod compression;
 mod counters;
 mod grpc;
-mod gzip;
 mod http;
 mod ingest;
 mod json;
+mod serve;
 mod status;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +36,18 @@ pub use crate::http::serve_http;
 pub struct Options {
     /// A request's size, compressed and decompressed; default 64 MiB, as OTLP recommends.
     pub max_request_bytes: usize,
-    /// Bytes of all requests in flight together, from their arrival to their answer; default 256 MiB. What would go
-    /// beyond is refused as retryable.
+    /// Bytes of all requests in flight together, from their arrival to their commit, with what they are decompressed
+    /// and decoded to; default 128 MiB. What would go beyond is refused as retryable, and a sender with several
+    /// requests in flight may hold no more than is free.
     pub max_in_flight_bytes: usize,
+    /// Connections of one port open at once; default 4,096.
+    pub max_connections: usize,
+    /// A connection on which no request's head arrives for so long is closed; default 60 s.
+    pub head_timeout: Duration,
     /// A request whose body stands still for so long is given up; default 30 s.
     pub body_idle_timeout: Duration,
+    /// A request whose body has not arrived after so long is given up, however it trickles; default 2 min.
+    pub body_timeout: Duration,
     /// Asked for as `Authorization: Bearer TOKEN` when set.
     pub auth_token: Option<String>,
     /// Browser origins that may send (`https://shop.example`, or `*`); none by default.
@@ -47,8 +58,11 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_request_bytes: 64 << 20,
-            max_in_flight_bytes: 256 << 20,
+            max_in_flight_bytes: 128 << 20,
+            max_connections: 4096,
+            head_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(120),
             auth_token: None,
             cors_origins: Vec::new(),
         }
@@ -58,7 +72,7 @@ impl Default for Options {
 /// What both receivers share. The pipeline's writer ends when the last one is dropped.
 pub struct ReceiverContext {
     sender: Sender,
-    rules: Arc<Rules>,
+    workers: workers::Workers,
     options: Options,
     budget: admission::Budget,
     counters: Arc<Counters>,
@@ -70,10 +84,30 @@ impl ReceiverContext {
     pub fn new(sender: Sender, rules: Rules, options: Options) -> Self {
         Self {
             sender,
-            rules: Arc::new(rules),
+            workers: workers::Workers::new(rules),
             budget: admission::Budget::new(options.max_in_flight_bytes),
             options,
             counters: Arc::default(),
+        }
+    }
+
+    /// Bytes of requests in flight, as they count against [`Options::max_in_flight_bytes`].
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> usize {
+        self.budget.held()
+    }
+
+    fn limits(&self) -> serve::Limits {
+        serve::Limits {
+            head: self.options.head_timeout,
+            connections: self.options.max_connections,
+        }
+    }
+
+    fn patience(&self) -> admission::Patience {
+        admission::Patience {
+            idle: self.options.body_idle_timeout,
+            whole: self.options.body_timeout,
         }
     }
 
@@ -84,16 +118,10 @@ impl ReceiverContext {
     }
 }
 
-/// A listener could not go on.
+/// A receiver could not begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The gRPC server ended.
-    #[error("cannot serve OTLP over gRPC")]
-    Grpc(#[source] tonic::transport::Error),
-    /// The HTTP server ended.
-    #[error("cannot serve OTLP over HTTP")]
-    Http(#[source] std::io::Error),
     /// An origin that is not one.
     #[error("cors_origins: {origin:?} is not an origin such as https://shop.example")]
     Origin {

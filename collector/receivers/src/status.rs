@@ -8,6 +8,7 @@ use serde_json::json;
 #[derive(Clone, Copy)]
 pub(crate) enum Code {
     InvalidArgument = 3,
+    DeadlineExceeded = 4,
     NotFound = 5,
     ResourceExhausted = 8,
     Unavailable = 14,

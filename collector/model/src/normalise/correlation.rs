@@ -1,30 +1,40 @@
 //! Which business transaction a span belongs to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::values::View;
 use super::{MAX_CORRELATIONS, Rules};
-use crate::raw::Value;
+use crate::sent::{CORRELATION_SOURCES, HEADER, ValueRef};
 use crate::span::Correlation;
+use crate::words::Words;
 
 /// The key of every default source: an id is the same id, whichever header carried it.
 const KEY: &str = "correlation";
 const MAX_VALUE: usize = 256;
-const HEADER: &str = "messaging.header.";
+/// What some SDKs write something else into.
+const CONVERSATION: [&str; 2] = [
+    "messaging.message.conversation_id",
+    "messaging.conversation_id",
+];
 
 /// Collects the span's correlations.
 ///
 /// Attributes that the operator named all count, each under its own name. Of the default sources the first that
 /// holds a value counts, in order: headers, CloudEvents, NServiceBus, the conversation id, baggage, plain names.
 /// Taking more than one would join a journey with whatever else an SDK puts into a weaker one.
-pub(super) fn of(view: &View<'_>, rules: &Rules) -> Vec<Correlation> {
+pub(super) fn of(view: &View<'_>, rules: &Rules, words: &mut Words) -> Vec<Correlation> {
     let mut found = Vec::new();
+    let sent = &view.span.correlating;
+    if sent.is_empty() {
+        return found;
+    }
     for name in &rules.correlation_attributes {
-        collect(&mut found, name, view, |key| key == name);
+        collect(&mut found, name, sent, words, |key| key == name);
     }
     let named = found.len();
     let mut default = |matches: &dyn Fn(&str) -> bool| {
-        collect(&mut found, KEY, view, matches);
+        collect(&mut found, KEY, sent, words, matches);
         found.len() > named
     };
     for name in &rules.correlation_headers {
@@ -32,29 +42,9 @@ pub(super) fn of(view: &View<'_>, rules: &Rules) -> Vec<Correlation> {
             return found;
         }
     }
-    let mut sources: Vec<&str> = vec![
-        "cloudevents.correlationid",
-        "cloudevents.event_correlationid",
-        "nservicebus.conversation_id",
-        "nservicebus.correlation_id",
-    ];
-    if rules.reply_ids_correlate || !conversation_is_something_else(view.scope) {
-        sources.extend([
-            "messaging.message.conversation_id",
-            "messaging.conversation_id",
-        ]);
-    }
-    sources.extend([
-        "baggage.correlation-id",
-        "baggage.correlation_id",
-        "baggage.correlation.id",
-        "correlation_id",
-        "correlation.id",
-        "correlationId",
-        "correlation-id",
-    ]);
-    for source in sources {
-        if default(&|key| key == source) {
+    let conversation = rules.reply_ids_correlate || !view.origin.conversation_is_something_else;
+    for source in CORRELATION_SOURCES {
+        if (conversation || !CONVERSATION.contains(&source)) && default(&|key| key == source) {
             break;
         }
     }
@@ -62,7 +52,7 @@ pub(super) fn of(view: &View<'_>, rules: &Rules) -> Vec<Correlation> {
 }
 
 /// The scopes that write an AMQP or JMS correlation id (often request-reply), a batch entry's id or a task's id.
-fn conversation_is_something_else(scope: &str) -> bool {
+pub(super) fn conversation_is_something_else(scope: &str) -> bool {
     ["pika", "amqplib", "rabbit", "jms", "boto3sqs", "celery"]
         .iter()
         .any(|part| scope.contains(part))
@@ -80,32 +70,36 @@ fn same(a: &str, b: &str) -> bool {
 fn collect(
     found: &mut Vec<Correlation>,
     name: &str,
-    view: &View<'_>,
+    sent: &[(&str, ValueRef<'_>)],
+    words: &mut Words,
     matches: impl Fn(&str) -> bool,
 ) {
     let mut key: Option<Arc<str>> = None;
-    let mut add = |value: &Value| {
+    let mut add = |value: ValueRef<'_>| {
         let value = match value {
-            Value::Str(text) => text.clone(),
-            Value::Int(number) => number.to_string(),
+            ValueRef::Str(text) => Cow::Borrowed(text),
+            ValueRef::Int(number) => Cow::Owned(number.to_string()),
             _ => return,
         };
         // A longer value is left out, not cut: two that share a beginning are not one journey.
         if value.is_empty() || value.len() > MAX_VALUE || found.len() >= MAX_CORRELATIONS {
             return;
         }
-        let correlation = Correlation {
-            key: key.get_or_insert_with(|| name.into()).clone(),
-            value: value.into(),
-        };
-        if !found.contains(&correlation) {
-            found.push(correlation);
+        let key = key.get_or_insert_with(|| words.share(name));
+        if !found
+            .iter()
+            .any(|known: &Correlation| known.key == *key && *known.value == *value)
+        {
+            found.push(Correlation {
+                key: Arc::clone(key),
+                value: (&*value).into(),
+            });
         }
     };
-    for (_, value) in view.attributes.iter().filter(|(name, _)| matches(name)) {
+    for (_, value) in sent.iter().filter(|(key, _)| matches(key)) {
         match value {
-            Value::Array(items) => items.iter().take(MAX_CORRELATIONS).for_each(&mut add),
-            single => add(single),
+            ValueRef::Array(items) => items.take(MAX_CORRELATIONS).for_each(&mut add),
+            single => add(*single),
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::fields;
-use super::values::{View, cut};
-use super::{MAX_NAME, is_message_kind};
+use super::is_message_kind;
+use super::values::{View, lower};
 use crate::raw::SpanKind;
+use crate::sent::{Key, keys};
 use crate::span::Operation;
+use crate::words::Words;
 
-const NAME: [&str; 4] = [
+const NAME: [Key; 4] = keys![
     "messaging.destination.name",
     // Consumers of 1.17 to 1.20, and Spring's Micrometer still.
     "messaging.source.name",
@@ -16,12 +18,12 @@ const NAME: [&str; 4] = [
     // Azure's first SDKs.
     "message_bus.destination",
 ];
-const OPERATION: [&str; 3] = [
+const OPERATION: [Key; 3] = keys![
     "messaging.operation.type",
     "messaging.operation",
     "messaging.operation.name",
 ];
-const QUEUE_URL: [&str; 3] = ["aws.sqs.queue.url", "aws.queue_url", "messaging.url"];
+const QUEUE_URL: [Key; 3] = keys!["aws.sqs.queue.url", "aws.queue_url", "messaging.url"];
 const ARN: &str = "arn:aws";
 /// Where replies go: one node for all of them, since every requester makes its own.
 const TEMPORARY: &str = "(temporary)";
@@ -31,17 +33,17 @@ const TEMPORARY: &str = "(temporary)";
 /// Spans without `messaging.system` are told by scope or destination: Celery never sends one, the Java agent's SNS
 /// publish has only an ARN. confluent-kafka's `recv` has no attribute at all and so is none.
 pub(super) fn system(view: &View<'_>) -> Option<&'static str> {
-    if let Some(system) = view.text(&["messaging.system"]) {
-        return Some(known_system(&system));
+    if let Some(system) = view.text(&keys!["messaging.system"]) {
+        return Some(known_system(&lower(system)));
     }
     let destination = view.text(&NAME);
-    let by_scope = system_of_scope(view.scope);
+    let by_scope = view.origin.system;
     if by_scope == Some("gcp_pubsub") && view.span.kind == SpanKind::Internal {
         return by_scope;
     }
     let destination = match destination {
         Some(destination) => destination,
-        None if is_message_kind(view.span.kind) && OPERATION.iter().any(|key| view.has(key)) => {
+        None if is_message_kind(view.span.kind) && view.has(&OPERATION) => {
             return Some(by_scope.unwrap_or("unknown"));
         }
         None => return None,
@@ -53,7 +55,7 @@ pub(super) fn system(view: &View<'_>) -> Option<&'static str> {
             "aws_sqs"
         });
     }
-    Some(match view.text(&["az.namespace"]).as_deref() {
+    Some(match view.text(&keys!["az.namespace"]).as_deref() {
         Some("Microsoft.ServiceBus") => "servicebus",
         Some("Microsoft.EventHub") => "eventhubs",
         _ => by_scope.unwrap_or("unknown"),
@@ -61,9 +63,9 @@ pub(super) fn system(view: &View<'_>) -> Option<&'static str> {
 }
 
 /// One spelling a system. What is not in the list is `unknown`: the set is closed so that no sender can fill a map
-/// of systems.
+/// of systems. `sent` is in lower case.
 fn known_system(sent: &str) -> &'static str {
-    match sent.to_ascii_lowercase().as_str() {
+    match sent {
         "kafka" => "kafka",
         "rabbitmq" => "rabbitmq",
         "aws_sqs" | "aws.sqs" | "amazonsqs" | "sqs" => "aws_sqs",
@@ -84,7 +86,7 @@ fn known_system(sent: &str) -> &'static str {
     }
 }
 
-fn system_of_scope(scope: &str) -> Option<&'static str> {
+pub(super) fn system_of_scope(scope: &str) -> Option<&'static str> {
     [
         ("celery", "celery"),
         ("kafka", "kafka"),
@@ -119,43 +121,50 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn topic(name: &str) -> Self {
+    fn topic(name: &str, words: &mut Words) -> Self {
         Self {
-            destination: some(name),
+            destination: fields::name(name, words),
             ..Self::default()
         }
     }
 }
 
 /// Reads the place. Each broker has its own way to say it; Kafka's is to say the topic.
-pub(super) fn place(view: &View<'_>, system: &str, operation: Operation) -> Place {
-    if view.flag(&["messaging.destination.temporary"]) && system != "nats" {
-        return Place::topic(TEMPORARY);
+pub(super) fn place(
+    view: &View<'_>,
+    system: &str,
+    operation: Operation,
+    words: &mut Words,
+) -> Place {
+    if view.flag(&keys!["messaging.destination.temporary"]) && system != "nats" {
+        return Place::topic(TEMPORARY, words);
     }
     let sent = view.text(&NAME);
     let sent = sent.as_deref();
-    match system {
-        "kafka" => sent.map(Place::topic).unwrap_or_default(),
-        "rabbitmq" => rabbitmq(view, sent.unwrap_or_default(), operation),
-        "aws_sqs" => sqs(view, sent),
-        "aws_sns" => sent
-            .map(|name| Place::topic(tail(name, ':')))
-            .unwrap_or_default(),
+    let topic = match system {
+        "kafka" => sent,
+        "rabbitmq" => return rabbitmq(view, sent.unwrap_or_default(), operation, words),
+        "aws_sqs" => return sqs(view, sent, words),
+        "aws_sns" => sent.map(|name| tail(name, ':')),
         "gcp_pubsub" => match sent {
-            Some(name) => Place::topic(tail(name, '/')),
+            Some(name) => Some(tail(name, '/')),
             // The handler's span names its subscription only in `S process`.
-            None => Place::topic(view.span.name.strip_suffix(" process").unwrap_or_default()),
+            None => view.span.name.strip_suffix(" process"),
         },
-        "pulsar" => sent.map(pulsar).unwrap_or_default(),
-        "nats" => sent.map(nats).unwrap_or_default(),
-        "jms" | "activemq" if sent.is_some_and(is_uuid) => Place::topic(TEMPORARY),
-        _ => view
-            .text(&["messaging.destination.template"])
-            .as_deref()
-            .or(sent)
-            .map(Place::topic)
-            .unwrap_or_default(),
-    }
+        "pulsar" => {
+            return sent.map_or_else(Place::default, |name| pulsar(name, words));
+        }
+        "nats" => return sent.map_or_else(Place::default, |name| nats(name, words)),
+        "jms" | "activemq" if sent.is_some_and(is_uuid) => Some(TEMPORARY),
+        _ => {
+            let template = view.text(&keys!["messaging.destination.template"]);
+            return template
+                .as_deref()
+                .or(sent)
+                .map_or_else(Place::default, |name| Place::topic(name, words));
+        }
+    };
+    topic.map_or_else(Place::default, |name| Place::topic(name, words))
 }
 
 /// RabbitMQ's destination is not the queue, and one binding has many spellings: `X`, `X:K` and `X:K:Q` (the agent's
@@ -164,8 +173,8 @@ pub(super) fn place(view: &View<'_>, system: &str, operation: Operation) -> Plac
 ///
 /// Exchange names may hold colons (MassTransit's do), so the name is split at the routing key that the span also
 /// carries, and without one only where it has exactly three parts.
-fn rabbitmq(view: &View<'_>, sent: &str, operation: Operation) -> Place {
-    let key = view.text(&[
+fn rabbitmq(view: &View<'_>, sent: &str, operation: Operation, words: &mut Words) -> Place {
+    let key = view.text(&keys![
         "messaging.rabbitmq.destination.routing_key",
         "messaging.rabbitmq.routing_key",
     ]);
@@ -200,8 +209,8 @@ fn rabbitmq(view: &View<'_>, sent: &str, operation: Operation) -> Place {
         };
     }
     Place {
-        destination: some(exchange),
-        group: queue.and_then(some),
+        destination: fields::name(exchange, words),
+        group: queue.and_then(|queue| fields::name(queue, words)),
         ..Place::default()
     }
 }
@@ -209,44 +218,43 @@ fn rabbitmq(view: &View<'_>, sent: &str, operation: Operation) -> Place {
 /// `Q process` and `Q receive`: the only place of the queue with the Java agent's default and with amqplib.
 fn queue_is_in_the_name(view: &View<'_>) -> bool {
     matches!(view.last_word(), "process" | "receive")
-        && (view.scope.starts_with("io.opentelemetry.rabbitmq")
-            || view.scope.ends_with("instrumentation-amqplib"))
+        && (view.scope().starts_with("io.opentelemetry.rabbitmq")
+            || view.scope().ends_with("instrumentation-amqplib"))
 }
 
 /// A queue's name, or the tail of its URL or ARN.
-fn sqs(view: &View<'_>, sent: Option<&str>) -> Place {
+fn sqs(view: &View<'_>, sent: Option<&str>, words: &mut Words) -> Place {
     let url = view.text(&QUEUE_URL);
-    match sent.or(url.as_deref()) {
-        Some(name) if name.contains("://") => name
-            .split_once("://")
-            .and_then(|(_, rest)| rest.rsplit_once('/'))
-            .map(|(_, queue)| Place::topic(queue))
-            .unwrap_or_default(),
-        Some(name) if name.starts_with(ARN) => Place::topic(tail(name, ':')),
-        Some(name) => Place::topic(name),
-        None => Place::default(),
-    }
+    let Some(name) = sent.or(url.as_deref()) else {
+        return Place::default();
+    };
+    let queue = match name.split_once("://") {
+        Some((_, rest)) => rest.rsplit_once('/').map_or("", |(_, queue)| queue),
+        None if name.starts_with(ARN) => tail(name, ':'),
+        None => name,
+    };
+    Place::topic(queue, words)
 }
 
 /// Strips `-partition-N`, which is the partition, also from inside a dead-letter topic's `T-partition-N-S-DLQ`.
-fn pulsar(sent: &str) -> Place {
+fn pulsar(sent: &str, words: &mut Words) -> Place {
     let Some((topic, rest)) = sent.rsplit_once("-partition-") else {
-        return Place::topic(sent);
+        return Place::topic(sent, words);
     };
     let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, suffix) = rest.split_at(digits);
     if number.is_empty() || !(suffix.is_empty() || suffix.starts_with('-')) {
-        return Place::topic(sent);
+        return Place::topic(sent, words);
     }
     Place {
         partition: number.parse().ok(),
-        ..Place::topic(&format!("{topic}{suffix}"))
+        ..Place::topic(&format!("{topic}{suffix}"), words)
     }
 }
 
 /// `$JS.API.>`, `_INBOX.>` and `(temporary)` are plumbing, and `$JS.ACK...` is unique to each message: none is a
 /// topic. An acknowledgement is a settle whatever its kind says, and the one place that names the durable consumer.
-fn nats(sent: &str) -> Place {
+fn nats(sent: &str, words: &mut Words) -> Place {
     if let Some(rest) = sent.strip_prefix("$JS.ACK.") {
         let parts: Vec<&str> = rest.split('.').collect();
         // Newer servers put the domain and the account's hash first.
@@ -256,7 +264,7 @@ fn nats(sent: &str) -> Place {
             parts.get(1)
         };
         return Place {
-            group: consumer.and_then(|name| some(name)),
+            group: consumer.and_then(|name| fields::name(name, words)),
             operation: Some(Operation::Settle),
             ..Place::default()
         };
@@ -264,7 +272,7 @@ fn nats(sent: &str) -> Place {
     if sent.starts_with("$JS.API.") || sent.starts_with("_INBOX.") || sent == TEMPORARY {
         return Place::default();
     }
-    Place::topic(sent)
+    Place::topic(sent, words)
 }
 
 fn is_uuid(name: &str) -> bool {
@@ -279,13 +287,9 @@ fn tail(name: &str, separator: char) -> &str {
     name.rsplit(separator).next().unwrap_or(name)
 }
 
-fn some(name: &str) -> Option<Arc<str>> {
-    (!name.is_empty()).then(|| cut(name, MAX_NAME).into())
-}
-
 /// The part of a queue's URL that tells the broker: host and account. `None` when no URL was sent. A user and
 /// password before the host never leave here.
-pub(super) fn sqs_broker(view: &View<'_>) -> Option<Arc<str>> {
+pub(super) fn sqs_broker(view: &View<'_>, words: &mut Words) -> Option<Arc<str>> {
     let url = view.text(&QUEUE_URL)?;
     let (_, rest) = url.split_once("://")?;
     let mut parts = rest.split('/');
@@ -294,5 +298,8 @@ pub(super) fn sqs_broker(view: &View<'_>) -> Option<Arc<str>> {
         .rsplit_once('@')
         .map_or(authority, |(_, host)| host);
     let account = parts.next().filter(|_| parts.next().is_some());
-    fields::name(&account.map_or_else(|| host.to_owned(), |account| format!("{host}/{account}")))
+    match account {
+        Some(account) => fields::name(&format!("{host}/{account}"), words),
+        None => fields::name(host, words),
+    }
 }

@@ -26,8 +26,11 @@ mod values;
 
 use std::sync::Arc;
 
-use crate::raw::{Attributes, Origin, RawSpan, SpanKind, attribute};
+use crate::ids::{SpanId, TraceId};
+use crate::raw::{Origin, RawSpan, SpanKind};
+use crate::sent::{Known, Sent, keys};
 use crate::span::{Link, Messaging, Operation, ServiceKey, Span};
+use crate::words::Words;
 use values::{View, cut};
 
 /// Destinations, groups, ids and keys are cut to so many bytes: Kafka's own limit for a topic is 249, queue URLs
@@ -73,27 +76,41 @@ pub struct OriginFacts {
     service: ServiceKey,
     instance: Option<Arc<str>>,
     scope: Arc<str>,
+    /// The messaging system that the scope's name tells.
+    system: Option<&'static str>,
+    /// A conversation id of this scope's spans is no correlation id.
+    conversation_is_something_else: bool,
 }
 
 impl OriginFacts {
     /// Reads them.
     #[must_use]
     pub fn read(origin: &Origin) -> Self {
-        let text = |keys: &[&str]| {
-            keys.iter()
-                .filter_map(|key| attribute(&origin.resource, key))
-                .find_map(values::text)
-                .map(|text| Arc::<str>::from(cut(&text, 256)))
-        };
+        Self::read_with(origin, &mut Words::unshared())
+    }
+
+    pub(crate) fn read_with(origin: &Origin, words: &mut Words) -> Self {
+        let known = Known::of(&origin.resource);
+        let mut text =
+            |keys: &[_]| values::text(&known, keys).map(|text| words.share(cut(&text, 256)));
+        let environment = text(&keys![
+            "deployment.environment.name",
+            "deployment.environment"
+        ]);
+        let namespace = text(&keys!["service.namespace"]);
+        let name = text(&keys!["service.name"]);
+        let instance = text(&keys!["service.instance.id"]);
+        let scope = words.share(cut(&origin.scope_name, 256));
         Self {
             service: ServiceKey {
-                environment: text(&["deployment.environment.name", "deployment.environment"])
-                    .unwrap_or_else(|| "default".into()),
-                namespace: text(&["service.namespace"]).unwrap_or_else(|| "".into()),
-                name: text(&["service.name"]).unwrap_or_else(|| "unknown_service".into()),
+                environment: environment.unwrap_or_else(|| words.share("default")),
+                namespace: namespace.unwrap_or_else(|| words.share("")),
+                name: name.unwrap_or_else(|| words.share("unknown_service")),
             },
-            instance: text(&["service.instance.id"]),
-            scope: cut(&origin.scope_name, 256).into(),
+            instance,
+            system: destination::system_of_scope(&scope),
+            conversation_is_something_else: correlation::conversation_is_something_else(&scope),
+            scope,
         }
     }
 }
@@ -109,40 +126,53 @@ pub fn normalise(origin: &Origin, span: &RawSpan, rules: &Rules) -> Span {
 /// [`normalise`] with the origin read before.
 #[must_use]
 pub fn normalise_from(origin: &OriginFacts, span: &RawSpan, rules: &Rules) -> Span {
-    let view = View {
-        attributes: &span.attributes,
-        scope: &origin.scope,
-        span,
-    };
-    let messaging = messaging(&view);
+    let mut sent = Sent::of(span, rules);
+    of_sent(origin, &mut sent, rules, &mut Words::unshared())
+}
+
+/// [`normalise`] of a span as it was sent, its recurring text shared through `words`.
+pub(crate) fn of_sent(
+    origin: &OriginFacts,
+    span: &mut Sent<'_>,
+    rules: &Rules,
+    words: &mut Words,
+) -> Span {
+    let links = std::mem::take(&mut span.links);
+    let view = View { span, origin };
+    let mut messaging = messaging(&view, words);
+    if let Some(messaging) = &mut messaging {
+        messaging.duration_is_work =
+            operation::duration_is_work(&view, messaging.operation, !links.is_empty());
+    }
     let error = match &messaging {
         Some(messaging) if messaging.backoff => None,
-        Some(_) => failure::of_message(&view),
-        None => failure::of_any(&view),
+        Some(_) => failure::of_message(&view, words),
+        None => failure::of_any(&view, words),
     };
+    let correlations = correlation::of(&view, rules, words);
     Span {
         trace_id: span.trace_id,
         span_id: span.span_id,
-        parent: span.parent_span_id,
+        parent: span.parent,
         service: origin.service.clone(),
         instance: origin.instance.clone(),
         scope: origin.scope.clone(),
-        name: cut(&span.name, 256).into(),
+        name: words.share(cut(span.name, 256)),
         kind: span.kind,
         start: span.start,
         end: span.end.max(span.start),
         status: span.status,
         error,
-        links: links(&view, messaging.as_ref()),
-        correlations: correlation::of(&view, rules),
+        links: placed(links, messaging.as_ref()),
+        correlations,
         messaging,
     }
 }
 
-fn messaging(view: &View<'_>) -> Option<Messaging> {
+fn messaging(view: &View<'_>, words: &mut Words) -> Option<Messaging> {
     let system = destination::system(view)?;
     let classified = operation::classify(view, system)?;
-    let place = destination::place(view, system, classified);
+    let place = destination::place(view, system, classified, words);
     let operation = place.operation.unwrap_or(classified);
     let message = fields::message(view, system, place.destination.as_deref());
     let consumer_side = matches!(
@@ -151,52 +181,49 @@ fn messaging(view: &View<'_>) -> Option<Messaging> {
     );
     let group = place
         .group
-        .or_else(|| consumer_side.then(|| fields::group(view)).flatten());
+        .or_else(|| consumer_side.then(|| fields::group(view, words)).flatten());
     Some(Messaging {
         operation,
-        duration_is_work: operation::duration_is_work(view, operation),
+        duration_is_work: false,
         backoff: system == "kafka" && consumer_side && failure::is_backoff(view),
         destination: place.destination,
         group,
         partition: place.partition.or(message.partition),
         offset: message.offset,
         message_id: message.id,
-        client_id: fields::client_id(view),
+        client_id: fields::client_id(view, words),
         key: fields::key(view),
         batch_count: fields::batch_count(view),
         tombstone: fields::tombstone(view),
         body_size: fields::body_size(view),
-        cluster: cluster::hint(view, system),
-        system: system.into(),
+        cluster: cluster::hint(view, system, words),
+        system: words.share(system),
     })
 }
 
+/// A link with what it says of its message.
+///
 /// Batch spans may carry what belongs to one message on its link (the Java agent with its opt-in): that is read
-/// before the span's own. Where the whole batch is of one partition the link names only the offset and the span the
-/// partition. Links without attributes are the rule elsewhere.
-fn links(view: &View<'_>, messaging: Option<&Messaging>) -> Vec<Link> {
-    let own = |attributes: &Attributes| {
-        let link = View {
-            attributes,
-            ..*view
-        };
-        (fields::partition(&link), fields::offset(&link))
-    };
-    view.span
-        .links
-        .iter()
-        .take(MAX_LINKS)
-        .map(|link| {
-            let (partition, offset) = own(&link.attributes);
-            let shared = || messaging.and_then(|messaging| messaging.partition);
-            Link {
-                trace_id: link.trace_id,
-                span_id: link.span_id,
-                partition: partition.or_else(|| offset.and_then(|_| shared())),
-                offset,
-            }
-        })
-        .collect()
+/// before the span's own.
+pub(crate) fn link_place(trace_id: TraceId, span_id: SpanId, attributes: &Known<'_>) -> Link {
+    Link {
+        trace_id,
+        span_id,
+        partition: fields::partition(attributes),
+        offset: fields::offset(attributes),
+    }
+}
+
+/// Where the whole batch is of one partition the link names only the offset and the span the partition. Links without
+/// attributes are the rule elsewhere.
+fn placed(mut links: Vec<Link>, messaging: Option<&Messaging>) -> Vec<Link> {
+    let shared = messaging.and_then(|messaging| messaging.partition);
+    for link in &mut links {
+        if link.offset.is_some() {
+            link.partition = link.partition.or(shared);
+        }
+    }
+    links
 }
 
 /// Whether the kind alone makes a span a hop.

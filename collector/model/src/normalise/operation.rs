@@ -1,8 +1,9 @@
 //! What a messaging span does.
 
 use super::is_message_kind;
-use super::values::View;
+use super::values::{View, lower};
 use crate::raw::SpanKind;
+use crate::sent::keys;
 use crate::span::Operation;
 
 /// The words of all generations: `publish` was `send` before 1.28, `deliver` was `process` in 1.24, `request` is
@@ -24,13 +25,13 @@ fn word(word: &str) -> Option<Operation> {
 /// kind (kafka-python, boto3sqs and Celery send no operation), and a CLIENT or INTERNAL span is **no hop**:
 /// `basic.qos`, `queue.declare`, `Sqs.DeleteMessage` are half of some captures. [`by_exception`] has the exceptions.
 pub(super) fn classify(view: &View<'_>, system: &str) -> Option<Operation> {
-    let said = [
+    let said = keys![
         "messaging.operation.type",
         "messaging.operation",
         "messaging.operation.name",
     ]
     .iter()
-    .find_map(|key| word(&view.text(&[key])?.to_ascii_lowercase()));
+    .find_map(|key| word(&lower(view.text(&[*key])?)));
     let operation = match said {
         Some(operation) => operation,
         None if is_message_kind(view.span.kind) => by_kind(view),
@@ -65,13 +66,13 @@ fn by_exception(view: &View<'_>, system: &str) -> Option<Operation> {
     if view.span.kind != SpanKind::Client {
         return None;
     }
-    let method = view.text(&["rpc.method"])?;
+    let method = view.text(&keys!["rpc.method"])?;
     match (system, &*method) {
         ("aws_sns", "Publish") => Some(Operation::Send),
-        ("aws_sqs", "SendMessage" | "SendMessageBatch") if view.scope.contains("botocore") => {
+        ("aws_sqs", "SendMessage" | "SendMessageBatch") if view.scope().contains("botocore") => {
             Some(Operation::Send)
         }
-        ("aws_sqs", "ReceiveMessage") if view.scope.contains("botocore") => {
+        ("aws_sqs", "ReceiveMessage") if view.scope().contains("botocore") => {
             Some(Operation::Receive)
         }
         _ => None,
@@ -83,10 +84,10 @@ fn by_exception(view: &View<'_>, system: &str) -> Option<Operation> {
 /// where a real receive starts when the waiting starts.
 fn receive_is_the_handler(view: &View<'_>) -> bool {
     view.span.kind == SpanKind::Consumer
-        && (view.scope.starts_with("org.springframework")
-            || view.has("spring.kafka.listener.id")
-            || view.scope.ends_with("instrumentation.pika")
-            || view.scope.ends_with("instrumentation.aio_pika"))
+        && (view.scope().starts_with("org.springframework")
+            || view.has(&keys!["spring.kafka.listener.id"])
+            || view.scope().ends_with("instrumentation.pika")
+            || view.scope().ends_with("instrumentation.aio_pika"))
 }
 
 /// Whether the span's duration is a handler's work on what the span names.
@@ -94,7 +95,6 @@ fn receive_is_the_handler(view: &View<'_>) -> bool {
 /// Never for a receive: polling is waiting, and the records aiokafka, kafka-python and sarama make for a received
 /// message end before the handler starts. Nor for kafkajs's `eachBatch`, whose process spans all last as long as
 /// the batch; they are told from `eachMessage` by their links, since there the producer is the parent.
-pub(super) fn duration_is_work(view: &View<'_>, operation: Operation) -> bool {
-    let whole_batch = view.scope.contains("kafkajs") && !view.span.links.is_empty();
-    operation == Operation::Process && !whole_batch
+pub(super) fn duration_is_work(view: &View<'_>, operation: Operation, linked: bool) -> bool {
+    operation == Operation::Process && !(linked && view.scope().contains("kafkajs"))
 }

@@ -1,46 +1,44 @@
-//! Reading attribute values leniently, and a span with its scope in view.
+//! A span with its origin in view.
 
 use std::borrow::Cow;
 
-use crate::raw::{RawSpan, Value, attribute};
+use super::OriginFacts;
+use crate::sent::{Key, Known, Sent};
 
-/// A span, its scope and the attributes in question (its own, or one link's).
+/// A span, what its origin tells, and its attributes.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    pub(super) attributes: &'a [(String, Value)],
-    pub(super) scope: &'a str,
-    pub(super) span: &'a RawSpan,
+    pub(super) span: &'a Sent<'a>,
+    pub(super) origin: &'a OriginFacts,
 }
 
 impl<'a> View<'a> {
     /// The first of `keys` that holds text (or an integer, as digits).
-    pub(super) fn text(&self, keys: &[&str]) -> Option<Cow<'a, str>> {
-        keys.iter()
-            .filter_map(|key| attribute(self.attributes, key))
-            .find_map(text)
+    pub(super) fn text(&self, keys: &[Key]) -> Option<Cow<'a, str>> {
+        text(&self.span.attributes, keys)
     }
 
     /// The first of `keys` that holds an integer in any form.
-    pub(super) fn int(&self, keys: &[&str]) -> Option<i64> {
-        keys.iter()
-            .filter_map(|key| attribute(self.attributes, key))
-            .find_map(int)
+    pub(super) fn int(&self, keys: &[Key]) -> Option<i64> {
+        int(&self.span.attributes, keys)
     }
 
     /// Whether any of `keys` is true.
-    pub(super) fn flag(&self, keys: &[&str]) -> bool {
+    pub(super) fn flag(&self, keys: &[Key]) -> bool {
         keys.iter()
-            .filter_map(|key| attribute(self.attributes, key))
-            .any(|value| match value {
-                Value::Bool(flag) => *flag,
-                Value::Str(text) => text.eq_ignore_ascii_case("true"),
-                _ => false,
-            })
+            .filter_map(|key| self.span.attributes.get(*key))
+            .any(|value| value.is_true())
     }
 
-    /// Whether the attribute was sent at all.
-    pub(super) fn has(&self, key: &str) -> bool {
-        attribute(self.attributes, key).is_some()
+    /// Whether any of `keys` was sent at all.
+    pub(super) fn has(&self, keys: &[Key]) -> bool {
+        keys.iter()
+            .any(|key| self.span.attributes.get(*key).is_some())
+    }
+
+    /// The scope's name.
+    pub(super) fn scope(&self) -> &'a str {
+        &self.origin.scope
     }
 
     /// The last word of the span's name: the operation in the older `{destination} {operation}`.
@@ -49,35 +47,18 @@ impl<'a> View<'a> {
     }
 }
 
-/// Text that is not empty; an integer as digits; of an array its first element.
-pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::Str(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-        Value::Int(number) => Some(Cow::Owned(number.to_string())),
-        // One level only: an array of arrays is no list of names.
-        Value::Array(items) => match items.first()? {
-            Value::Str(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-            Value::Int(number) => Some(Cow::Owned(number.to_string())),
-            _ => None,
-        },
-        _ => None,
-    }
+/// The first of `keys` that holds text (or an integer, as digits).
+pub(super) fn text<'a>(attributes: &Known<'a>, keys: &[Key]) -> Option<Cow<'a, str>> {
+    keys.iter()
+        .filter_map(|key| attributes.get(*key))
+        .find_map(|value| value.text())
 }
 
-/// A number, or a string of digits: kafkajs and Spring send offsets as strings.
-pub(super) fn int(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        Value::Str(text) => text.trim().parse().ok(),
-        // JSON senders that have no integers; above 2^53 such a value is not exact, so it is refused.
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
-        Value::Double(number)
-            if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 =>
-        {
-            Some(*number as i64)
-        }
-        _ => None,
-    }
+/// The first of `keys` that holds an integer in any form.
+pub(super) fn int(attributes: &Known<'_>, keys: &[Key]) -> Option<i64> {
+    keys.iter()
+        .filter_map(|key| attributes.get(*key))
+        .find_map(|value| value.int())
 }
 
 /// At most `limit` bytes of `text`, never splitting a character.
@@ -90,4 +71,13 @@ pub(super) fn cut(text: &str, limit: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// `text` in lower case; almost all of what is sent is that already.
+pub(super) fn lower(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        text
+    }
 }

@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt};
 
 use super::{Receiver, gzip, large_request, receiver, receiver_with, request, span};
 
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(super) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 async fn channel(receiver: &Receiver) -> Channel {
     Endpoint::from_shared(format!("http://{}", receiver.grpc))
@@ -31,11 +31,20 @@ async fn channel(receiver: &Receiver) -> Channel {
 }
 
 /// Sends `body` as it is, and returns the call's status.
-async fn raw(
+pub(super) async fn raw(
     receiver: &Receiver,
     path: &str,
     encoding: Option<&str>,
     body: Vec<u8>,
+) -> (Code, String) {
+    call(receiver, path, encoding, Body::new(Full::from(body))).await
+}
+
+pub(super) async fn call(
+    receiver: &Receiver,
+    path: &str,
+    encoding: Option<&str>,
+    body: Body,
 ) -> (Code, String) {
     let mut builder = http::Request::post(format!("http://{}{path}", receiver.grpc))
         .header("content-type", "application/grpc")
@@ -43,7 +52,7 @@ async fn raw(
     if let Some(encoding) = encoding {
         builder = builder.header("grpc-encoding", encoding);
     }
-    let request = builder.body(Body::new(Full::from(body))).unwrap();
+    let request = builder.body(body).unwrap();
     let mut channel = channel(receiver).await;
     let response = channel.ready().await.unwrap().call(request).await.unwrap();
     let (head, body) = response.into_parts();
@@ -64,7 +73,7 @@ async fn raw(
     (Code::from(code), of("grpc-message").unwrap_or_default())
 }
 
-fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+pub(super) fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
     let mut frame = vec![flag];
     frame.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
     frame.extend_from_slice(message);

@@ -50,7 +50,7 @@ fn post_to(
 }
 
 /// Status code, content type, body.
-async fn parts(request: RequestBuilder) -> (u16, String, Vec<u8>) {
+pub(super) async fn parts(request: RequestBuilder) -> (u16, String, Vec<u8>) {
     let response = request.send().await.unwrap();
     (
         response.status().as_u16(),
@@ -113,7 +113,7 @@ async fn identity_is_taken_and_other_compressions_are_415() {
     let body = request(vec![span(1)]).encode_to_vec();
     let identity = post(&receiver, PROTOBUF, body.clone()).header("content-encoding", "identity");
     assert_eq!(parts(identity).await.0, 200);
-    for other in ["zstd", "br", "gzip, gzip"] {
+    for other in ["lz4", "br", "gzip, gzip"] {
         let (status, _, _) =
             parts(post(&receiver, PROTOBUF, body.clone()).header("content-encoding", other)).await;
         assert_eq!(status, 415, "{other}");
@@ -159,7 +159,7 @@ async fn the_size_limit_holds_before_and_after_decompression() {
 }
 
 /// A body that is sent in chunks, without a Content-Length.
-fn streamed(
+pub(super) fn streamed(
     chunks: impl futures::Stream<Item = Result<Vec<u8>, std::io::Error>> + Send + Sync + 'static,
 ) -> Body {
     let frames = chunks.map_ok(|chunk| Frame::data(Bytes::from(chunk)));
@@ -485,15 +485,4 @@ async fn a_token_is_asked_for_when_one_is_set() {
     }
     assert_eq!(receiver.spans().len(), 2);
     assert_eq!(receiver.counters().refused_unauthenticated, 6);
-}
-
-#[tokio::test]
-async fn a_body_that_stands_still_is_given_up() {
-    let options = Options {
-        body_idle_timeout: std::time::Duration::from_millis(50),
-        ..Options::default()
-    };
-    let receiver = receiver_with(options, 1_000).await;
-    let never = streamed(futures::stream::pending());
-    assert_eq!(parts(post(&receiver, PROTOBUF, never)).await.0, 400);
 }

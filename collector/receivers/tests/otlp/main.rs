@@ -7,6 +7,8 @@
 )]
 
 mod backpressure;
+mod fairness;
+mod faults;
 mod grpc;
 mod http;
 mod json;
