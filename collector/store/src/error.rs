@@ -43,6 +43,27 @@ pub enum StoreError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// There is no store to look at.
+    #[error("{dir} holds no store: there is no catalog.db in it")]
+    NoStore {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A backup is written to a new or an empty directory only.
+    #[error("{dir} is not empty; a backup is written to a new or an empty directory")]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file could not be copied.
+    #[error("cannot copy {file}")]
+    Copy {
+        /// The file that was to be copied.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
     /// A database file could not be opened.
     #[error("cannot open {file}")]
     Open {
