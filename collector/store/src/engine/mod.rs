@@ -7,6 +7,7 @@
 mod cache;
 mod catalog;
 mod cluster;
+mod damage;
 mod find_traces;
 mod inspect;
 mod partition;

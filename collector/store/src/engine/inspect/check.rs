@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use highwater_model::UnixNanos;
 use sqlx::sqlite::SqliteConnection;
@@ -16,10 +17,12 @@ use crate::block::head::Head;
 use crate::block::runs::{Index, Keys};
 use crate::engine::catalog::Listed;
 use crate::engine::sqlite::{self, Migrations, int, unsigned};
-use crate::error::{Result, StoreError};
+use crate::error::{Result, StoreError, chain};
 
 /// Rows of `meta` read by one statement.
 const METAS_AT_ONCE: i64 = 256;
+/// A file that was written to so lately may have been begun just now.
+const BEGUN: Duration = Duration::from_secs(60);
 /// A damaged file may have a finding a page: what SQLite says of it ends here.
 const MESSAGES: i64 = 20;
 
@@ -165,9 +168,7 @@ impl Inspection {
             return Ok(0);
         }
         let found = checked.findings.len();
-        let connection = self
-            .check_pages(&file, sqlite::PARTITION, checked)
-            .await?;
+        let connection = self.check_pages(&file, sqlite::PARTITION, checked).await?;
         let last = match connection {
             None => 0,
             Some(mut connection) => {
@@ -203,8 +204,16 @@ impl Inspection {
         let known = self.all_ids().await?;
         for id in strays.iter().filter(|id| !known.contains(id)) {
             let file = crate::engine::catalog::partition_file(&self.dir, *id);
-            if file.is_file() {
-                checked.find(&file, None, "the catalog does not list this file; nothing reads it");
+            // A file is there before it is listed.
+            let touched = file.metadata().and_then(|metadata| metadata.modified());
+            let settled = touched
+                .is_ok_and(|touched| touched.elapsed().is_ok_and(|elapsed| elapsed > BEGUN));
+            if settled {
+                checked.find(
+                    &file,
+                    None,
+                    "the catalog does not list this file; nothing reads it",
+                );
             }
         }
         Ok(())
@@ -354,7 +363,10 @@ fn read_block(head: &[u8], body: &[u8], told: &Told) -> Result<Block, String> {
         head.rows().map(|row| row.row.duration).max().map_or(0, int),
     );
     if spans != told.spans {
-        return Err(format!("it has {spans} spans, and meta says {}", told.spans));
+        return Err(format!(
+            "it has {spans} spans, and meta says {}",
+            told.spans
+        ));
     }
     if ends != (told.min_start, told.max_start, told.max_duration) {
         return Err("meta says other instants than its spans".to_owned());
@@ -417,7 +429,10 @@ impl Rebuilt {
                 .collect::<sqlx::Result<Vec<(u8, Fingerprint, Vec<u8>)>>>()
         });
         let differs = match stored {
-            Err(error) => format!("the index of segment {id} cannot be read: {}", chain(&error)),
+            Err(error) => format!(
+                "the index of segment {id} cannot be read: {}",
+                chain(&error)
+            ),
             Ok(stored) => {
                 let again = self.index.pack();
                 let again = again
@@ -432,19 +447,4 @@ impl Rebuilt {
         checked.find(file, None, differs);
         Ok(())
     }
-}
-
-/// An error with its causes, in a line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

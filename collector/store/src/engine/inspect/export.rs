@@ -131,7 +131,15 @@ async fn candidates(connection: &mut SqliteConnection, id: TraceId) -> sqlx::Res
             Ok(true) => {}
             Err(error) if !sqlite::is_damage(&error) => return Err(error),
             // A damaged index: every block of the segment is looked at instead.
-            _ => blocks_between(connection, segment.first_block, segment.last_block, &mut blocks).await?,
+            _ => {
+                blocks_between(
+                    connection,
+                    segment.first_block,
+                    segment.last_block,
+                    &mut blocks,
+                )
+                .await?
+            }
         }
     }
     blocks_between(connection, sealed + 1, u64::MAX, &mut blocks).await?;

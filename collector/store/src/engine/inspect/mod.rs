@@ -92,10 +92,9 @@ impl Inspection {
             return Ok(0);
         }
         let (mut connection, _) = sqlite::open_reader(&self.history(), sqlite::HISTORY).await?;
-        let block =
-            sqlx::query_scalar("SELECT coalesce(max(last_block), 0) FROM flow_checkpoint")
-                .fetch_one(&mut connection)
-                .await;
+        let block = sqlx::query_scalar("SELECT coalesce(max(last_block), 0) FROM flow_checkpoint")
+            .fetch_one(&mut connection)
+            .await;
         let _ = connection.close().await;
         block
             .map(unsigned)
@@ -193,7 +192,7 @@ fn bytes_of(file: &Path) -> u64 {
 }
 
 /// A file's name, as it is shown.
-fn name(file: &Path) -> String {
+pub(super) fn name(file: &Path) -> String {
     file.file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }

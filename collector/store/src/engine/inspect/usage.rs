@@ -32,7 +32,7 @@ pub struct SpansUsage {
     pub spans: u64,
     /// In so many blocks.
     pub blocks: u64,
-    /// First arrival.
+    /// First arrival, about: a block that was written by trace counts by its last arrival.
     pub oldest: Option<UnixNanos>,
     /// Last arrival.
     pub newest: Option<UnixNanos>,
@@ -51,7 +51,7 @@ pub struct Usage {
     pub spans: u64,
     /// Blocks.
     pub blocks: u64,
-    /// First arrival kept.
+    /// First arrival kept, about: a block that was written by trace counts by its last arrival.
     pub oldest: Option<UnixNanos>,
     /// Last arrival.
     pub newest: Option<UnixNanos>,
