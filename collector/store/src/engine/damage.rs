@@ -104,13 +104,18 @@ impl Damage {
     }
 }
 
+/// A file that claims to be so much longer has a damaged header; it is not believed.
+const MOST_CUT: u64 = 1 << 30;
+
 /// Gives a file that ends before its own header says the length it should have, with zeroes, and gives how many bytes
 /// that were. SQLite reads nothing of a file that is too short; so it loses no more than what was cut off. A length that
 /// its log would give it anyway does no harm.
 pub(super) fn lengthen(file: &Path) -> Option<u64> {
     let should = length_by_header(file)?;
     let is = file.metadata().ok()?.len();
-    let missing = should.checked_sub(is).filter(|missing| *missing > 0)?;
+    let missing = should
+        .checked_sub(is)
+        .filter(|missing| (1..=MOST_CUT).contains(missing))?;
     let open = OpenOptions::new().write(true).open(file).ok()?;
     open.set_len(should).ok()?;
     Some(missing)

@@ -108,7 +108,10 @@ async fn usage_counts_what_the_store_counts() {
     assert_eq!((usage.spans, usage.blocks), (stats.spans, stats.blocks));
     assert_eq!(usage.newest, stats.newest);
     // A block written by trace counts by its last arrival.
-    assert!(usage.oldest >= stats.oldest && usage.oldest < Some(at(100)), "{usage:?}");
+    assert!(
+        usage.oldest >= stats.oldest && usage.oldest < Some(at(100)),
+        "{usage:?}"
+    );
     assert_eq!(usage.day_spans, 600);
     assert_eq!(usage.files.len() as u64, 2 + stats.partitions);
     // 40 minutes are too few to tell; two hours after the first arrival, a day has twelve times as much.

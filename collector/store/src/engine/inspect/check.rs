@@ -206,8 +206,8 @@ impl Inspection {
             let file = crate::engine::catalog::partition_file(&self.dir, *id);
             // A file is there before it is listed.
             let touched = file.metadata().and_then(|metadata| metadata.modified());
-            let settled = touched
-                .is_ok_and(|touched| touched.elapsed().is_ok_and(|elapsed| elapsed > BEGUN));
+            let settled =
+                touched.is_ok_and(|touched| touched.elapsed().is_ok_and(|elapsed| elapsed > BEGUN));
             if settled {
                 checked.find(
                     &file,
