@@ -32,10 +32,8 @@ mod suite;
 mod testing;
 
 pub use engine::{
-pub use engine::{
-    BackedUp, Checked, Clustered, Exported, FileUsage, Finding, Forecast, Inspection, Limit, Retired,
-    SpansUsage, Stats, Store, TracePart, Usage,
-};
+    BackedUp, Checked, Clustered, Exported, FileUsage, Finding, Forecast, Inspection, Limit,
+    Retired, SpansUsage, Stats, Store, TracePart, Usage,
 };
 pub use error::{Result, StoreError};
 pub use history::{EndRow, FlowCheckpoint, FlowRow, History, LagRow};
