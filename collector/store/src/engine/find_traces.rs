@@ -500,8 +500,18 @@ fn scan_heads(heads: Vec<Arc<LoadedHead>>, filter: &Expr, range: Range) -> Scann
     scanned
 }
 
-/// Tests the spans that their heads left open and that have the attributes that a match must have; gives the places
-/// of those that match, and how many were decoded.
+/// What the bodies told.
+#[derive(Default)]
+struct Decided {
+    /// Of the spans that match.
+    places: Vec<Place>,
+    /// Spans that were decoded for it.
+    decoded: u64,
+    /// Blocks with a span that cannot be read, and why.
+    damaged: Vec<(u64, Corrupt)>,
+}
+
+/// Tests the spans that their heads left open and that have the attributes that a match must have.
 fn scan_bodies(
     loaded: &[LoadedBlock],
     filter: &Expr,
@@ -536,7 +546,7 @@ fn scan_bodies(
             };
             let facts = SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span);
             if facts.truth(filter) != Truth::No {
-                places.push(place);
+                decided.places.push(place);
             }
         }
     }

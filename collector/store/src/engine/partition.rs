@@ -33,15 +33,12 @@ pub(super) struct Partition {
     retired: AtomicBool,
     /// It could not be clustered, and stays as it is until the next start.
     pub(super) stuck: AtomicBool,
-<<<<<<< HEAD
     /// Its index has the attributes of all its spans: not so of blocks of the first format.
     pub(super) attributes: bool,
-=======
     /// Its file is damaged where new blocks belong: the next write begins another.
     pub(super) spoiled: AtomicBool,
     /// What of it cannot be read.
     pub(super) damage: Damage,
->>>>>>> bcc29a0 (store: what is damaged is set aside and costs nothing else; highwater store)
     /// A std-like lock: no await happens while it is held.
     memory: RwLock<Memory>,
 }
@@ -137,27 +134,17 @@ impl Partition {
             let Some(last) = last else {
                 break;
             };
-<<<<<<< HEAD
-            after = *last;
+            after = last;
             let blocks = tokio::task::spawn_blocking(move || decode_all(chunk))
                 .await
-                .map_err(StoreError::Background)??;
-            for one in blocks {
+                .map_err(StoreError::Background)?;
+            for decoded in blocks {
+                let Some(one) = damage.leave_out(decoded)? else {
+                    continue;
+                };
                 attributes &= one.attributes;
                 open.push(one.block, one.head.len() as u64, &one.keys);
                 each(&one.head);
-=======
-            after = last;
-            let heads = tokio::task::spawn_blocking(move || decode_all(chunk))
-                .await
-                .map_err(StoreError::Background)?;
-            for decoded in heads {
-                let Some((block, head, keys)) = damage.leave_out(decoded)? else {
-                    continue;
-                };
-                open.push(block, head.len() as u64, &keys);
-                each(&head);
->>>>>>> bcc29a0 (store: what is damaged is set aside and costs nothing else; highwater store)
             }
         }
         let partition = Arc::new(Self {
@@ -166,12 +153,9 @@ impl Partition {
             file,
             retired: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
-<<<<<<< HEAD
             attributes,
-=======
             spoiled: AtomicBool::new(false),
             damage,
->>>>>>> bcc29a0 (store: what is damaged is set aside and costs nothing else; highwater store)
             memory: RwLock::new(Memory {
                 open,
                 frozen: Vec::new(),
@@ -561,7 +545,6 @@ async fn blocks_after(
     }
 }
 
-<<<<<<< HEAD
 /// A block as its index is rebuilt from it.
 struct Indexed {
     block: u64,
@@ -571,10 +554,7 @@ struct Indexed {
     attributes: bool,
 }
 
-fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<Indexed>> {
-=======
-fn decode_all(chunk: Vec<Blobs>) -> Vec<Result<(u64, Head, Keys)>> {
->>>>>>> bcc29a0 (store: what is damaged is set aside and costs nothing else; highwater store)
+fn decode_all(chunk: Vec<Blobs>) -> Vec<Result<Indexed>> {
     let decode = |(block, head, body): Blobs| {
         let head = decode_head(block, &head)?;
         // A damaged body costs a start nothing but the attributes that would find it.

@@ -36,7 +36,7 @@ async fn write(store: &Store, n: u64) {
                 .map(|k| {
                     format!(
                         "{:016x}",
-                        (n * 5 + i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ k * k * k)
+                        (n * 5 + i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ (k * k * k))
                     )
                 })
                 .collect();

@@ -373,7 +373,7 @@ fn read_block(head: &[u8], body: &[u8], told: &Told) -> Result<Block, String> {
     }
     Ok(Block {
         spans,
-        keys: head.keys(body.attributes()),
+        keys: head.keys(body.attributes().unwrap_or_default()),
     })
 }
 
