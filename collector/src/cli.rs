@@ -27,11 +27,75 @@ pub(crate) enum Command {
     Serve(Box<Flags>),
     /// Print the effective settings, secrets hidden
     Config(Box<Flags>),
+    /// Check, measure, copy or export what is stored; a collector may run meanwhile
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print a completion script
     Completions {
         /// The shell to complete in
         shell: Shell,
     },
+}
+
+/// What can be done with a data directory from outside. Everything only reads it.
+#[derive(Subcommand, Debug)]
+pub(crate) enum StoreCommand {
+    /// Read every file whole and say what is damaged
+    ///
+    /// Compares every page, block checksum, span hash, count and index. Exit code 0: all is well; 1: something is
+    /// damaged, or could not be read. Reads as many bytes as are stored.
+    Check {
+        #[command(flatten)]
+        at: StoreFlags,
+    },
+    /// Sizes by file, spans, bytes a span, oldest and newest, and when retention will begin to remove
+    Stats {
+        #[command(flatten)]
+        at: StoreFlags,
+        /// The collector's --retention, for the forecast [default: 7d, or the settings file's]
+        #[arg(long, env = "HIGHWATER_RETENTION", value_name = "DURATION")]
+        retention: Option<Span>,
+        /// The collector's --retention-size, for the forecast [default: 50GiB, or the settings file's]
+        #[arg(long, env = "HIGHWATER_RETENTION_SIZE", value_name = "SIZE")]
+        retention_size: Option<Size>,
+    },
+    /// Print a trace as OTLP JSON, as a collector takes it
+    ///
+    /// highwater store export --trace ID | curl -H 'Content-Type: application/json' --data-binary @-
+    /// http://127.0.0.1:4318/v1/traces
+    #[command(verbatim_doc_comment)]
+    Export {
+        #[command(flatten)]
+        at: StoreFlags,
+        /// The trace's id: 32 hexadecimal digits
+        #[arg(long, value_name = "ID")]
+        trace: String,
+    },
+    /// Copy the data directory; what was acknowledged before is in the copy
+    ///
+    /// The copy is a data directory itself: start a collector on it with --data-dir. Needs the space of the original
+    /// at most. A copy that was cut off has no catalog.db, and is not taken for a store.
+    Backup {
+        #[command(flatten)]
+        at: StoreFlags,
+        /// Where the copy goes: a new or an empty directory
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+    },
+}
+
+/// Which data directory, and how the answer looks.
+#[derive(clap::Args, Debug)]
+pub(crate) struct StoreFlags {
+    /// Settings file that names the data directory; default: as the collector finds it
+    #[arg(long, env = "HIGHWATER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data directory; default: the collector's
+    #[arg(long, env = "HIGHWATER_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args, Debug, Default)]

@@ -7,6 +7,7 @@ mod app;
 mod cli;
 mod config;
 mod logging;
+mod store_command;
 mod units;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         None => serve(cli.flags),
         Some(Command::Serve(flags)) => serve(*flags),
         Some(Command::Config(flags)) => print_config(*flags),
+        Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(
                 shell,

@@ -43,6 +43,27 @@ pub enum StoreError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// There is no store to look at.
+    #[error("{dir} holds no store: there is no catalog.db in it")]
+    NoStore {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A backup is written to a new or an empty directory only.
+    #[error("{dir} is not empty; a backup is written to a new or an empty directory")]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file could not be copied.
+    #[error("cannot copy {file}")]
+    Copy {
+        /// The file that was to be copied.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
     /// A database file could not be opened.
     #[error("cannot open {file}")]
     Open {
@@ -179,3 +200,39 @@ pub enum StoreError {
 
 /// What the store answers.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+impl StoreError {
+    /// Whether a file is not what was written to it, and not merely out of reach just now.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Open { source, .. }
+            | Self::Migrate { source, .. }
+            | Self::Read { source, .. }
+            | Self::WriteSpans { source, .. }
+            | Self::Cluster { source } => crate::engine::sqlite::is_damage(source),
+            _ => false,
+        }
+    }
+
+    /// The error with its causes, in a line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+/// An error with its causes, in a line; a cause that its error has said already is left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

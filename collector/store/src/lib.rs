@@ -31,7 +31,10 @@ mod suite;
 #[cfg(test)]
 mod testing;
 
-pub use engine::{Clustered, Forecast, Limit, Retired, Stats, Store};
+pub use engine::{
+    BackedUp, Checked, Clustered, Exported, FileUsage, Finding, Forecast, Inspection, Limit,
+    Retired, SpansUsage, Stats, Store, TracePart, Usage,
+};
 pub use error::{Result, StoreError};
 pub use history::{EndRow, FlowCheckpoint, FlowRow, History, LagRow};
 pub use options::Options;

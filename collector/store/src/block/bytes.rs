@@ -125,7 +125,12 @@ pub(crate) fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let packed = COMPRESSOR.with_borrow_mut(|compressor| {
         let compressor = match compressor {
             Some(compressor) => compressor,
-            none => none.insert(zstd::bulk::Compressor::new(1)?),
+            none => {
+                let compressor = none.insert(zstd::bulk::Compressor::new(1)?);
+                // Four bytes that tell a damaged part from a whole one; blocks without them are read as well.
+                compressor.include_checksum(true)?;
+                compressor
+            }
         };
         compressor.compress(bytes)
     })?;

@@ -106,7 +106,7 @@ impl Store {
         };
         let rewritten = self.rewrite(&source, &target, pace).await;
         if let Err(error) = &rewritten
-            && matches!(error, StoreError::Damaged { .. })
+            && error.is_damage()
         {
             source.stuck.store(true, Ordering::Release);
         }

@@ -14,9 +14,10 @@ use super::partition::Partition;
 use super::read::{Asked, LoadedBlock, LoadedHead, by_size, off_the_runtime};
 use super::sqlite::{int, unsigned};
 use super::store::{Inner, Store};
+use crate::block::Corrupt;
 use crate::block::bytes::Reader;
 use crate::block::fingerprint::{self, Kind};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::query::{Comparison, Expr, Field, SpanFacts, Test, TraceContext, Truth};
 use crate::search::{Cursor, SearchPage, SearchQuery, TraceHit};
 use crate::spans::SpanReader;
@@ -354,11 +355,15 @@ impl Search<'_> {
                 let filter = Arc::clone(&self.filter);
                 let rules = self.inner.options.rules.clone();
                 let attributes = self.hints.attributes();
-                let (places, decoded) = off_the_runtime(move |asked| {
+                let scanned = off_the_runtime(move |asked| {
                     scan_bodies(&loaded, &filter, range, &rules, &attributes, asked)
                 })
                 .await?;
-                self.cost += COST_OF_A_BODY * decoded;
+                self.cost += COST_OF_A_BODY * scanned.decoded;
+                for (block, reason) in scanned.damaged {
+                    partition.damage.of_block(block, &reason);
+                }
+                let places = scanned.places;
                 self.add(places);
             }
         }
@@ -495,8 +500,18 @@ fn scan_heads(heads: Vec<Arc<LoadedHead>>, filter: &Expr, range: Range) -> Scann
     scanned
 }
 
-/// Tests the spans that their heads left open and that have the attributes that a match must have; gives the places
-/// of those that match, and how many were decoded.
+/// What the bodies told.
+#[derive(Default)]
+struct Decided {
+    /// Of the spans that match.
+    places: Vec<Place>,
+    /// Spans that were decoded for it.
+    decoded: u64,
+    /// Blocks with a span that cannot be read, and why.
+    damaged: Vec<(u64, Corrupt)>,
+}
+
+/// Tests the spans that their heads left open and that have the attributes that a match must have.
 fn scan_bodies(
     loaded: &[LoadedBlock],
     filter: &Expr,
@@ -504,8 +519,8 @@ fn scan_bodies(
     rules: &Rules,
     attributes: &[fingerprint::Fingerprint],
     asked: &Asked,
-) -> Result<(Vec<Place>, u64)> {
-    let (mut places, mut decoded) = (Vec::new(), 0);
+) -> Result<Decided> {
+    let mut decided = Decided::default();
     for (head, body) in loaded {
         asked.still()?;
         let with: Vec<Vec<bool>> = attributes
@@ -521,18 +536,21 @@ fn scan_bodies(
             {
                 continue;
             }
-            decoded += 1;
-            let block = head.block;
-            let stored = body
-                .stored(row, head.arrived, rules)
-                .map_err(|source| StoreError::Damaged { block, source })?;
+            decided.decoded += 1;
+            let stored = match body.stored(row, head.arrived, rules) {
+                Ok(stored) => stored,
+                Err(reason) => {
+                    decided.damaged.push((head.block, reason));
+                    continue;
+                }
+            };
             let facts = SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span);
             if facts.truth(filter) != Truth::No {
-                places.push(place);
+                decided.places.push(place);
             }
         }
     }
-    Ok((places, decoded))
+    Ok(decided)
 }
 
 fn metas(
@@ -542,7 +560,7 @@ fn metas(
     let rows = match rows {
         Ok(rows) => rows,
         Err(source) => {
-            partition.read_error("the list of blocks", source)?;
+            partition.list_error(source)?;
             Vec::new()
         }
     };
@@ -568,8 +586,6 @@ async fn total(partition: &Partition, from: u64, last: u64) -> Result<u64> {
     .await;
     match sum {
         Ok(sum) => Ok(unsigned(sum)),
-        Err(source) => partition
-            .read_error("the number of spans", source)
-            .map(|()| 0),
+        Err(source) => partition.list_error(source).map(|()| 0),
     }
 }

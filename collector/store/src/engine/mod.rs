@@ -7,7 +7,9 @@
 mod cache;
 mod catalog;
 mod cluster;
+mod damage;
 mod find_traces;
+mod inspect;
 mod partition;
 mod read;
 mod retain;
@@ -16,6 +18,9 @@ pub(crate) mod sqlite;
 mod store;
 
 pub use cluster::Clustered;
+pub use inspect::{
+    BackedUp, Checked, Exported, FileUsage, Finding, Inspection, SpansUsage, TracePart, Usage,
+};
 pub use retain::Retired;
 pub use room::{Forecast, Limit};
 pub use store::{Stats, Store};

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use highwater_model::UnixNanos;
 use parking_lot::RwLock;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::catalog::{Listed, partition_file};
-use super::sqlite::{self, int, unsigned};
+use super::damage::Damage;
+use super::sqlite::{self, int, is_damage, unsigned};
 use crate::block::Corrupt;
 use crate::block::body::Body;
 use crate::block::bytes::decompress;
@@ -34,6 +35,10 @@ pub(super) struct Partition {
     pub(super) stuck: AtomicBool,
     /// Its index has the attributes of all its spans: not so of blocks of the first format.
     pub(super) attributes: bool,
+    /// Its file is damaged where new blocks belong: the next write begins another.
+    pub(super) spoiled: AtomicBool,
+    /// What of it cannot be read.
+    pub(super) damage: Damage,
     /// A std-like lock: no await happens while it is held.
     memory: RwLock<Memory>,
 }
@@ -123,16 +128,20 @@ impl Partition {
         let mut attributes = attributes_indexed(&mut connection).await?;
         let mut open = Index::new(base);
         let mut after = sealed;
+        let damage = Damage::new(&file);
         loop {
-            let chunk = blocks_after(&mut connection, after).await?;
-            let Some((last, ..)) = chunk.last() else {
+            let (chunk, last) = blocks_after(&mut connection, after, &damage).await?;
+            let Some(last) = last else {
                 break;
             };
-            after = *last;
+            after = last;
             let blocks = tokio::task::spawn_blocking(move || decode_all(chunk))
                 .await
-                .map_err(StoreError::Background)??;
-            for one in blocks {
+                .map_err(StoreError::Background)?;
+            for decoded in blocks {
+                let Some(one) = damage.leave_out(decoded)? else {
+                    continue;
+                };
                 attributes &= one.attributes;
                 open.push(one.block, one.head.len() as u64, &one.keys);
                 each(&one.head);
@@ -145,6 +154,8 @@ impl Partition {
             retired: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             attributes,
+            spoiled: AtomicBool::new(false),
+            damage,
             memory: RwLock::new(Memory {
                 open,
                 frozen: Vec::new(),
@@ -250,7 +261,7 @@ impl Partition {
             }
         }
         let rows = sqlx::query(
-            "SELECT s.first_block, ix.entries FROM segment s JOIN ix ON ix.segment = s.id AND ix.kind = ?1 \
+            "SELECT s.first_block, ix.entries, s.last_block FROM segment s JOIN ix ON ix.segment = s.id AND ix.kind = ?1 \
              AND ix.bucket = (SELECT max(bucket) FROM ix WHERE segment = s.id AND kind = ?1 AND bucket <= ?2)",
         )
         .bind(kind as u8)
@@ -261,18 +272,52 @@ impl Partition {
             Ok(rows) => {
                 for row in rows {
                     let first = unsigned(row.get(0));
-                    let damaged = |source| StoreError::Damaged {
-                        block: first,
-                        source,
-                    };
-                    find_packed(row.get(1), fingerprint, first, &mut blocks).map_err(damaged)?;
+                    if let Err(error) = find_packed(row.get(1), fingerprint, first, &mut blocks) {
+                        // Without its index every block of a segment may hold the key: slower, and as right.
+                        self.damage
+                            .of_file(&format!("the index of segment {first}: {error}"));
+                        let last = unsigned(row.get(2));
+                        blocks.extend(self.all_blocks(first, last).await?);
+                    }
                 }
+            }
+            Err(source) if is_damage(&source) => {
+                self.damage.of_file(&format!("an index: {source}"));
+                blocks.extend(self.all_blocks(0, u64::MAX).await?);
             }
             Err(source) => self.read_error("the index", source)?,
         }
         blocks.sort_unstable_by(|a, b| b.cmp(a));
         blocks.dedup();
         Ok(blocks)
+    }
+}
+
+impl Partition {
+    /// The blocks from `first` to `last` that are there.
+    async fn all_blocks(&self, first: u64, last: u64) -> Result<Vec<u64>> {
+        let blocks = sqlx::query_scalar("SELECT block FROM meta WHERE block BETWEEN ? AND ?")
+            .bind(int(first))
+            .bind(int(last))
+            .fetch_all(&self.readers)
+            .await;
+        match blocks {
+            Ok(blocks) => Ok(blocks.into_iter().map(unsigned).collect()),
+            Err(source) => {
+                self.list_error(source)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// What it means that the list of blocks cannot be read: where the file is damaged, its blocks are not found.
+    pub(super) fn list_error(&self, source: sqlx::Error) -> Result<()> {
+        if is_damage(&source) {
+            self.damage
+                .of_file(&format!("the list of blocks: {source}"));
+            return Ok(());
+        }
+        self.read_error("the list of blocks", source)
     }
 }
 
@@ -445,23 +490,59 @@ async fn sealed_block(connection: &mut SqliteConnection) -> Result<u64> {
 /// A block's number, head and body.
 type Blobs = (u64, Vec<u8>, Vec<u8>);
 
-async fn blocks_after(connection: &mut SqliteConnection, block: u64) -> Result<Vec<Blobs>> {
+/// The next blocks, and the number of the last of them, which may be one that cannot be read.
+async fn blocks_after(
+    connection: &mut SqliteConnection,
+    block: u64,
+    damage: &Damage,
+) -> Result<(Vec<Blobs>, Option<u64>)> {
+    let failed = |source| StoreError::Read {
+        what: "the blocks of the open segment",
+        source,
+    };
     let rows = sqlx::query(
         "SELECT h.block, h.columns, b.spans FROM head h JOIN body b ON b.block = h.block \
          WHERE h.block > ? ORDER BY h.block LIMIT ?",
     )
     .bind(int(block))
     .bind(REBUILD_CHUNK)
-    .fetch_all(connection)
-    .await
-    .map_err(|source| StoreError::Read {
-        what: "the blocks of the open segment",
-        source,
-    })?;
-    Ok(rows
-        .iter()
-        .map(|row| (unsigned(row.get(0)), row.get(1), row.get(2)))
-        .collect())
+    .fetch_all(&mut *connection)
+    .await;
+    let blobs = |row: &SqliteRow| (unsigned(row.get(0)), row.get(1), row.get(2));
+    match rows {
+        Ok(rows) => {
+            let blobs: Vec<Blobs> = rows.iter().map(blobs).collect();
+            let last = blobs.last().map(|(block, ..)| *block);
+            Ok((blobs, last))
+        }
+        Err(error) if is_damage(&error) => {
+            // One of them, or the tree that leads to them: each for itself then.
+            let numbers: Vec<i64> =
+                sqlx::query_scalar("SELECT block FROM meta WHERE block > ? ORDER BY block LIMIT ?")
+                    .bind(int(block))
+                    .bind(REBUILD_CHUNK)
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(failed)?;
+            let mut read = Vec::new();
+            for number in &numbers {
+                let row = sqlx::query(
+                    "SELECT h.block, h.columns, b.spans FROM head h JOIN body b ON b.block = h.block \
+                     WHERE h.block = ?",
+                )
+                .bind(number)
+                .fetch_optional(&mut *connection)
+                .await;
+                match row {
+                    Ok(row) => read.extend(row.as_ref().map(blobs)),
+                    Err(error) if is_damage(&error) => damage.of_block(unsigned(*number), &error),
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+            Ok((read, numbers.last().map(|number| unsigned(*number))))
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// A block as its index is rebuilt from it.
@@ -473,7 +554,7 @@ struct Indexed {
     attributes: bool,
 }
 
-fn decode_all(chunk: Vec<Blobs>) -> Result<Vec<Indexed>> {
+fn decode_all(chunk: Vec<Blobs>) -> Vec<Result<Indexed>> {
     let decode = |(block, head, body): Blobs| {
         let head = decode_head(block, &head)?;
         // A damaged body costs a start nothing but the attributes that would find it.

@@ -9,8 +9,9 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::partition::{Partition, decode_body, decode_head};
-use super::sqlite::{int, unsigned};
+use super::sqlite::{int, is_damage, unsigned};
 use super::store::{Inner, Store};
+use crate::block::Corrupt;
 use crate::block::body::Body;
 use crate::block::fingerprint::{self, Fingerprint, Kind};
 use crate::block::head::{Head, RowView};
@@ -112,26 +113,29 @@ impl Inner {
             .iter()
             .zip(&cached)
             .filter_map(|(block, head)| head.is_none().then_some(*block))
+            .filter(|block| !partition.damage.has(*block))
             .collect();
         for chunk in missing.chunks(HEADS_AT_ONCE) {
             let sql = "SELECT h.block, m.arrived, h.columns FROM head h JOIN meta m ON m.block = h.block \
                        WHERE h.block IN (SELECT value FROM json_each(?))";
             let rows = fetch(partition, sql, chunk, "heads of blocks").await?;
             let heads = off_the_runtime(move |asked| {
-                rows.iter()
-                    .map(|row| {
-                        asked.still()?;
-                        let block = unsigned(row.get(0));
-                        Ok(LoadedHead {
-                            block,
-                            arrived: UnixNanos(unsigned(row.get(1))),
-                            head: decode_head(block, row.get(2))?,
-                        })
+                let heads = rows.iter().map(|row| {
+                    asked.still()?;
+                    let block = unsigned(row.get(0));
+                    Ok(LoadedHead {
+                        block,
+                        arrived: UnixNanos(unsigned(row.get(1))),
+                        head: decode_head(block, row.get(2))?,
                     })
-                    .collect::<Result<Vec<_>>>()
+                });
+                Ok(heads.collect::<Vec<Result<_>>>())
             })
             .await?;
             for head in heads {
+                let Some(head) = partition.damage.leave_out(head)? else {
+                    continue;
+                };
                 let head = Arc::new(head);
                 let key = (partition.listed.id, head.block);
                 self.heads.put(key, &head, head.head.weight());
@@ -156,6 +160,7 @@ impl Inner {
             for head in heads {
                 match self.bodies.get((partition.listed.id, head.block)) {
                     Some(body) => loaded.push((Arc::clone(head), body)),
+                    None if partition.damage.has(head.block) => {}
                     None => missing.push(head.block),
                 }
             }
@@ -179,10 +184,13 @@ impl Inner {
                     let body = decode_body(block, row.get(1), &head.head);
                     Some(body.map(|body| (head, Arc::new(body))))
                 });
-                decoded.collect::<Result<Vec<_>>>()
+                Ok(decoded.collect::<Vec<Result<_>>>())
             })
             .await?;
-            for (head, body) in bodies {
+            for body in bodies {
+                let Some((head, body)) = partition.damage.leave_out(body)? else {
+                    continue;
+                };
                 let key = (partition.listed.id, head.block);
                 self.bodies.put(key, &body, body.weight());
                 loaded.push((head, body));
@@ -198,6 +206,7 @@ impl Inner {
         let mut found = Finder {
             seen: IdentitySet::default(),
             found: Found::default(),
+            damaged: Vec::new(),
             limit,
         };
         for partition in self.partitions().iter().rev() {
@@ -211,11 +220,14 @@ impl Inner {
                     found = off_the_runtime(move |asked| {
                         for (head, body) in &loaded {
                             asked.still()?;
-                            found.add(head, body, &wanted, &rules)?;
+                            found.add(head, body, &wanted, &rules);
                         }
                         Ok(found)
                     })
                     .await?;
+                    for (block, reason) in found.damaged.drain(..) {
+                        partition.damage.of_block(block, &reason);
+                    }
                 }
                 if found.found.truncated {
                     return Ok(found.finish());
@@ -230,6 +242,8 @@ impl Inner {
 struct Finder {
     seen: IdentitySet,
     found: Found,
+    /// Blocks with a span that could not be read; the others of the block count.
+    damaged: Vec<(u64, Corrupt)>,
     limit: usize,
 }
 
@@ -240,13 +254,16 @@ impl Finder {
         body: &Body,
         wanted: &Wanted,
         rules: &highwater_model::normalise::Rules,
-    ) -> Result<()> {
+    ) {
         for row in head.head.rows().filter(|row| wanted.may_be(*row)) {
             let stored = body.stored(row, head.arrived, rules);
-            let stored = stored.map_err(|source| StoreError::Damaged {
-                block: head.block,
-                source,
-            })?;
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(reason) => {
+                    self.damaged.push((head.block, reason));
+                    continue;
+                }
+            };
             if !wanted.is(&stored.span) {
                 continue;
             }
@@ -256,11 +273,10 @@ impl Finder {
             }
             if self.found.spans.len() >= self.limit {
                 self.found.truncated = true;
-                return Ok(());
+                return;
             }
             self.found.spans.push(stored);
         }
-        Ok(())
     }
 
     fn finish(mut self) -> Found {
@@ -302,8 +318,31 @@ async fn fetch(
         .await;
     match rows {
         Ok(rows) => Ok(rows),
+        Err(source) if is_damage(&source) => one_by_one(partition, sql, blocks, what).await,
         Err(source) => partition.read_error(what, source).map(|()| Vec::new()),
     }
+}
+
+/// Fetches each block for itself, and sets those aside that SQLite cannot read.
+async fn one_by_one(
+    partition: &Partition,
+    sql: &'static str,
+    blocks: &[u64],
+    what: &'static str,
+) -> Result<Vec<SqliteRow>> {
+    let mut rows = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let row = sqlx::query(sql)
+            .bind(format!("[{block}]"))
+            .fetch_optional(&partition.readers)
+            .await;
+        match row {
+            Ok(row) => rows.extend(row),
+            Err(source) if is_damage(&source) => partition.damage.of_block(*block, &source),
+            Err(source) => partition.read_error(what, source)?,
+        }
+    }
+    Ok(rows)
 }
 
 /// Runs decoding beside the runtime's threads: a slow reader never slows a writer. When the future is dropped, the
@@ -330,6 +369,51 @@ impl Asked {
         }
         Ok(())
     }
+}
+
+/// The numbers of up to `limit` blocks after one, up to another.
+async fn blocks_between(
+    partition: &Partition,
+    after: u64,
+    last: u64,
+    limit: usize,
+) -> Result<Vec<u64>> {
+    let blocks = sqlx::query_scalar::<_, i64>(
+        "SELECT block FROM meta WHERE block > ? AND block <= ? ORDER BY block LIMIT ?",
+    )
+    .bind(int(after))
+    .bind(int(last))
+    .bind(int(limit as u64))
+    .fetch_all(&partition.readers)
+    .await;
+    match blocks {
+        Ok(blocks) => Ok(blocks.into_iter().map(unsigned).collect()),
+        Err(source) => {
+            partition.list_error(source)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Blocks with the spans of them that can be read, and those with one that cannot.
+fn replayed(
+    loaded: &[LoadedBlock],
+    rules: &highwater_model::normalise::Rules,
+) -> (Vec<CommittedBlock>, Vec<(u64, Corrupt)>) {
+    let mut damaged = Vec::new();
+    let blocks = loaded.iter().map(|(head, body)| {
+        let spans = head.head.rows().filter_map(|row| {
+            let span = body.span(row, rules);
+            span.map_err(|reason| damaged.push((head.block, reason)))
+                .ok()
+        });
+        CommittedBlock {
+            block: head.block,
+            arrived: head.arrived,
+            spans: spans.collect::<Vec<Span>>().into(),
+        }
+    });
+    (blocks.collect(), damaged)
 }
 
 impl SpanReader for Store {
@@ -378,43 +462,24 @@ impl SpanReader for Store {
             if partition.facts().last_block <= block {
                 continue;
             }
-            let blocks = sqlx::query_scalar::<_, i64>(
-                "SELECT block FROM meta WHERE block > ? AND block <= ? ORDER BY block LIMIT ?",
-            )
-            .bind(int(block))
-            .bind(int(self.last_block()))
-            .bind(int(left as u64))
-            .fetch_all(&partition.readers)
-            .await;
-            let blocks: Vec<u64> = match blocks {
-                Ok(blocks) => blocks.into_iter().map(unsigned).collect(),
-                Err(source) => {
-                    partition.read_error("the list of blocks", source)?;
-                    continue;
-                }
-            };
-            for chunk in blocks.chunks(HEADS_AT_ONCE) {
-                let heads = inner.heads(partition, chunk).await?;
-                for group in by_size(&heads) {
-                    let loaded = inner.bodies(partition, group).await?;
-                    let rules = inner.options.rules.clone();
-                    let blocks = off_the_runtime(move |_| {
-                        let spans = loaded.iter().map(|(head, body)| {
-                            let spans = head.head.rows().map(|row| body.span(row, &rules));
-                            let spans: std::result::Result<Arc<[Span]>, _> = spans.collect();
-                            let block = head.block;
-                            let spans =
-                                spans.map_err(|source| StoreError::Damaged { block, source })?;
-                            Ok(CommittedBlock {
-                                block,
-                                arrived: head.arrived,
-                                spans,
-                            })
-                        });
-                        spans.collect::<Result<Vec<_>>>()
-                    })
-                    .await?;
-                    scanned.extend(blocks);
+            let mut after = block;
+            // On to the next ones when none of these can be read: an empty answer is the end.
+            while scanned.is_empty() || after == block {
+                let listed = blocks_between(partition, after, self.last_block(), left).await?;
+                let Some(last) = listed.last() else { break };
+                after = *last;
+                for chunk in listed.chunks(HEADS_AT_ONCE) {
+                    let heads = inner.heads(partition, chunk).await?;
+                    for group in by_size(&heads) {
+                        let loaded = inner.bodies(partition, group).await?;
+                        let rules = inner.options.rules.clone();
+                        let (blocks, damaged) =
+                            off_the_runtime(move |_| Ok(replayed(&loaded, &rules))).await?;
+                        for (block, reason) in damaged {
+                            partition.damage.of_block(block, &reason);
+                        }
+                        scanned.extend(blocks);
+                    }
                 }
             }
         }

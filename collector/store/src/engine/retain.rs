@@ -120,7 +120,7 @@ impl Store {
 }
 
 /// A database with its log and the log's index.
-fn files(file: &Path) -> [PathBuf; 3] {
+pub(super) fn files(file: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|suffix| {
         let mut name = file.as_os_str().to_owned();
         name.push(suffix);

@@ -91,6 +91,20 @@ pub(crate) fn open_readers(file: &Path, connections: u32) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
+/// Opens a file of a data directory beside whoever writes to it, only to read; gives its format too.
+///
+/// With SQLite's log a reader in another process makes no writer wait. It may make the log's index anew where the
+/// writer has gone, so it needs the right to write to the directory.
+pub(crate) async fn open_reader(
+    file: &Path,
+    migrations: Migrations,
+) -> Result<(SqliteConnection, i64)> {
+    let opened = options(file).read_only(true).connect().await;
+    let mut connection = opened.map_err(|source| open_error(file, source))?;
+    let found = format(&mut connection, file, migrations).await?;
+    Ok((connection, found))
+}
+
 fn open_error(file: &Path, source: sqlx::Error) -> StoreError {
     StoreError::Open {
         file: file.to_owned(),
@@ -98,11 +112,12 @@ fn open_error(file: &Path, source: sqlx::Error) -> StoreError {
     }
 }
 
-async fn migrate(
+/// The format a file has; an error when this version does not know it.
+async fn format(
     connection: &mut SqliteConnection,
     file: &Path,
     migrations: Migrations,
-) -> Result<()> {
+) -> Result<i64> {
     let found: i64 = sqlx::query_scalar("PRAGMA user_version")
         .fetch_one(&mut *connection)
         .await
@@ -115,6 +130,15 @@ async fn migrate(
             known,
         });
     }
+    Ok(found)
+}
+
+async fn migrate(
+    connection: &mut SqliteConnection,
+    file: &Path,
+    migrations: Migrations,
+) -> Result<()> {
+    let found = format(connection, file, migrations).await?;
     let missing = (1..).zip(migrations).skip(found.max(0) as usize);
     for (version, script) in missing {
         apply(connection, script, version)
@@ -139,6 +163,16 @@ async fn apply(
     let pragma = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {version}"));
     transaction.execute(pragma).await?;
     transaction.commit().await
+}
+
+/// Whether SQLite found that the file is not what it wrote, and not merely that it could not be read just now.
+pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
+    // SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes.
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+        || matches!(error, sqlx::Error::ColumnDecode { .. })
 }
 
 /// An unsigned number as SQLite can hold it. Instants beyond the year 2262 are cut; exact ones are in the blocks.

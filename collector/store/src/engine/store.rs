@@ -13,6 +13,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::cache::Cache;
 use super::catalog::{Catalog, Listed};
 use super::cluster::Pace;
+use super::damage::{self, Damage};
+use super::inspect::Finding;
 use super::partition::{Partition, remove_after, write_blocks, write_segment};
 use super::{retain, room, sqlite};
 use crate::block::body::Body;
@@ -44,6 +46,8 @@ pub(super) struct Inner {
     /// Clustered partitions whose files wait for their last reader.
     pub(super) left: Mutex<Vec<Arc<Partition>>>,
     pub(super) making_room: AtomicBool,
+    /// Files that the catalog lists, and of which nothing can be read.
+    unreadable: Vec<Damage>,
     closing: AtomicBool,
     pub(super) heads: Cache<super::read::LoadedHead>,
     pub(super) bodies: Cache<Body>,
@@ -82,6 +86,10 @@ pub struct Stats {
     pub unsealed_spans: u64,
     /// Spans that stand in order of arrival still.
     pub unclustered_spans: u64,
+    /// Blocks that cannot be read and are left out, as far as they were met.
+    pub damaged_blocks: u64,
+    /// Span files with damage in them; see [`Store::damage`].
+    pub damaged_files: u64,
     /// Bytes that this process may still write to the file system of the data directory; `None` when it does not say.
     pub free_bytes: Option<u64>,
 }
@@ -106,23 +114,44 @@ impl Store {
         let (_, retired_block) = catalog.counters().await?;
         // Also past what the flow has seen: should the disk have lost the end of a log, its ids are not used again.
         let mut last_block = retired_block.max(history.checkpoint_block().await?);
-        let mut partitions = Vec::new();
+        let (mut partitions, mut unreadable) = (Vec::new(), Vec::new());
         let mut recent = Recent::new(options.recent_spans);
         for listed in catalog.list().await? {
             let file = super::catalog::partition_file(dir, listed.id);
-            if listed.retiring || !file.exists() {
+            // A file is never empty from its beginning on: its first page is written with it.
+            let gone = file.metadata().map_or(true, |metadata| metadata.len() == 0);
+            if listed.retiring || gone {
                 if !listed.retiring {
-                    tracing::error!(file = %file.display(), "a span file is missing; its spans are lost");
+                    tracing::error!(file = %file.display(), "a span file is missing or empty; its spans are lost");
                 }
                 retain::remove_files(&file)?;
                 catalog.forget(listed.id).await?;
                 continue;
             }
-            let (partition, connection) =
-                Partition::open(dir, listed, options.readers, last_block + 1, |head| {
-                    head.rows().for_each(|row| recent.insert(row.identity()));
-                })
-                .await?;
+            let cut = damage::lengthen(&file);
+            let opened = Partition::open(dir, listed, options.readers, last_block + 1, |head| {
+                head.rows().for_each(|row| recent.insert(row.identity()));
+            })
+            .await;
+            let (partition, connection) = match opened {
+                Ok(opened) => opened,
+                Err(error) if error.is_damage() => {
+                    if UnixNanos(listed.closes) + options.retention <= now {
+                        retain::remove_files(&file)?;
+                        catalog.forget(listed.id).await?;
+                        continue;
+                    }
+                    let unread = Damage::new(&file);
+                    unread.of_file(&format!("none of it can be read: {}", error.chain()));
+                    unreadable.push(unread);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(missing) = cut {
+                let what = format!("it ended {missing} bytes too early");
+                partition.damage.of_file(&what);
+            }
             last_block = last_block.max(partition.facts().last_block);
             sqlite::close_writer(connection).await;
             partitions.push(partition);
@@ -143,6 +172,7 @@ impl Store {
                 clustering: AsyncMutex::new(()),
                 left: Mutex::new(Vec::new()),
                 making_room: AtomicBool::new(false),
+                unreadable,
                 closing: AtomicBool::new(false),
                 heads: Cache::new(options.cache_bytes / 3),
                 bodies: Cache::new(options.cache_bytes - options.cache_bytes / 3),
@@ -170,6 +200,8 @@ impl Store {
         for partition in self.inner.partitions().iter() {
             let facts = partition.facts();
             stats.partitions += 1;
+            stats.damaged_blocks += partition.damage.blocks();
+            stats.damaged_files += u64::from(partition.damage.any());
             if facts.blocks == 0 {
                 continue;
             }
@@ -188,12 +220,25 @@ impl Store {
                 stats.unclustered_spans += facts.spans;
             }
         }
+        stats.damaged_files += self.inner.unreadable.len() as u64;
         if let Ok(entries) = std::fs::read_dir(&self.inner.dir) {
             let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
             stats.bytes = sizes.map(|metadata| metadata.len()).sum();
         }
         stats.free_bytes = room::disk(&self.inner.dir).map(|disk| disk.free);
         stats
+    }
+
+    /// What of the spans cannot be read and is left out, by file and block: what was met since the start, and not
+    /// what nobody has read; [`crate::Inspection::check`] looks at everything.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Finding> {
+        let partitions = self.inner.partitions();
+        let damages = partitions.iter().map(|partition| &partition.damage);
+        damages
+            .chain(&self.inner.unreadable)
+            .flat_map(Damage::findings)
+            .collect()
     }
 
     /// Does what is done in the background, at once: every full segment's index is on disk, and what can be
@@ -301,9 +346,15 @@ impl SpanWriter for Store {
         let Some(connection) = writer.connection.as_mut() else {
             return Err(cannot_write(fresh.len(), sqlx::Error::PoolClosed));
         };
-        write_blocks(connection, &numbered, now)
-            .await
-            .map_err(|source| cannot_write(fresh.len(), source))?;
+        if let Err(source) = write_blocks(connection, &numbered, now).await {
+            if sqlite::is_damage(&source) {
+                partition
+                    .damage
+                    .of_file(&format!("no more can be written to it: {source}"));
+                partition.spoiled.store(true, Ordering::Release);
+            }
+            return Err(cannot_write(fresh.len(), source));
+        }
         writer.unsure = false;
         written.block = writer.next_block - 1;
         inner.last_block.store(written.block, Ordering::Release);
@@ -413,6 +464,7 @@ impl Inner {
             && now.0.saturating_add(self.options.width_ns()) >= opens
             && partition.facts().bytes < self.options.partition_bytes()
             && partition.facts().spans < self.options.partition_spans
+            && !partition.spoiled.load(Ordering::Acquire)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What every engine must do: the facts are generic over how a store is opened, and each engine runs them all.
 
 mod cluster;
+mod damage;
 mod find;
+mod inspect;
 mod properties;
 mod room;
 mod sqlite;

@@ -1,0 +1,450 @@
+//! Whether everything that is stored can be read, and is what was written.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use highwater_model::UnixNanos;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{BODY, HEAD, Inspection, Segment, blob, bytes_of, metas, name, segments};
+use crate::block::body::Body;
+use crate::block::bytes::decompress;
+use crate::block::fingerprint::Fingerprint;
+use crate::block::head::Head;
+use crate::block::runs::{Index, Keys};
+use crate::engine::catalog::Listed;
+use crate::engine::sqlite::{self, Migrations, int, unsigned};
+use crate::error::{Result, StoreError, chain};
+
+/// Rows of `meta` read by one statement.
+const METAS_AT_ONCE: i64 = 256;
+/// A file that was written to so lately may have been begun just now.
+const BEGUN: Duration = Duration::from_secs(60);
+/// A damaged file may have a finding a page: what SQLite says of it ends here.
+const MESSAGES: i64 = 20;
+
+/// Something that is not as it was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The file, without its directory.
+    pub file: String,
+    /// The block, where it is of one.
+    pub block: Option<u64>,
+    /// What is wrong, in a sentence without a full stop.
+    pub what: String,
+}
+
+/// What a check saw.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Checked {
+    /// Files read.
+    pub files: u64,
+    /// Their bytes, logs included.
+    pub bytes: u64,
+    /// Blocks decompressed, with every span in them decoded and its hash compared.
+    pub blocks: u64,
+    /// Spans in them.
+    pub spans: u64,
+    /// Segments whose index was built again from their blocks and compared.
+    pub segments: u64,
+    /// Segments that could not be compared, since a block of theirs is damaged.
+    pub segments_skipped: u64,
+    /// What is wrong; empty when all is well.
+    pub findings: Vec<Finding>,
+}
+
+impl Checked {
+    fn find(&mut self, file: &Path, block: Option<u64>, what: impl Into<String>) {
+        self.findings.push(Finding {
+            file: name(file),
+            block,
+            what: what.into(),
+        });
+    }
+}
+
+/// One block as it was read.
+struct Block {
+    spans: u64,
+    keys: Keys,
+}
+
+impl Inspection {
+    /// Reads every file whole: SQLite's own check of its pages, each block's compression checksum, each span and its
+    /// hash, what `meta` says of the block, and the index of every segment against its blocks.
+    ///
+    /// Takes about the time of reading all files, and the memory of one segment's index. What is damaged is in the
+    /// answer, and never an error.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read, or a file is of a newer version.
+    pub async fn check(&self) -> Result<Checked> {
+        let mut checked = Checked::default();
+        // First, so that a collector that goes on meanwhile cannot make it look ahead.
+        let replayed = self.check_history(&mut checked).await?;
+        self.check_pages(&self.catalog(), sqlite::CATALOG, &mut checked)
+            .await?;
+        let mut last_block = 0;
+        let mut done = BTreeSet::new();
+        // Twice, since clustering may have begun a file, and removed one, meanwhile.
+        for _ in 0..2 {
+            let listing = self.list().await?;
+            last_block = last_block.max(listing.retired_block);
+            for listed in &listing.partitions {
+                if done.insert(listed.id) {
+                    let last = self.check_partition(listed, &mut checked).await?;
+                    last_block = last_block.max(last);
+                }
+            }
+        }
+        if replayed > last_block {
+            let what = format!(
+                "the flow has seen block {replayed}, but the last one stored is {last_block}: the end of a log is lost"
+            );
+            checked.find(&self.history(), None, what);
+        }
+        self.check_strays(&done, &mut checked).await?;
+        Ok(checked)
+    }
+
+    async fn check_history(&self, checked: &mut Checked) -> Result<u64> {
+        let file = self.history();
+        if !file.is_file() {
+            checked.find(&file, None, "the file is missing");
+            return Ok(0);
+        }
+        self.check_pages(&file, sqlite::HISTORY, checked).await?;
+        match self.checkpoint_block().await {
+            Ok(block) => Ok(block),
+            Err(error) => {
+                checked.find(&file, None, chain(&error));
+                Ok(0)
+            }
+        }
+    }
+
+    /// SQLite's own check; a connection where the file can be opened at all.
+    async fn check_pages(
+        &self,
+        file: &Path,
+        migrations: Migrations,
+        checked: &mut Checked,
+    ) -> Result<Option<SqliteConnection>> {
+        checked.files += 1;
+        checked.bytes += bytes_of(file);
+        let mut connection = match sqlite::open_reader(file, migrations).await {
+            Ok((connection, _)) => connection,
+            Err(error @ StoreError::Newer { .. }) => return Err(error),
+            Err(error) => {
+                checked.find(file, None, chain(&error));
+                return Ok(None);
+            }
+        };
+        let pragma = sqlx::AssertSqlSafe(format!("PRAGMA integrity_check({MESSAGES})"));
+        let messages = sqlx::query_scalar::<_, String>(pragma)
+            .fetch_all(&mut connection)
+            .await;
+        match messages {
+            Ok(messages) => {
+                for message in messages.iter().filter(|message| *message != "ok") {
+                    checked.find(file, None, message.replace('\n', " "));
+                }
+            }
+            Err(error) => checked.find(file, None, chain(&error)),
+        }
+        Ok(Some(connection))
+    }
+
+    /// Gives the last block that the partition lists.
+    async fn check_partition(&self, listed: &Listed, checked: &mut Checked) -> Result<u64> {
+        let file = self.partition(listed);
+        if !file.is_file() {
+            if self.still_has(listed).await? {
+                checked.find(&file, None, "the file is missing; its spans are lost");
+            }
+            return Ok(0);
+        }
+        let found = checked.findings.len();
+        let connection = self.check_pages(&file, sqlite::PARTITION, checked).await?;
+        let last = match connection {
+            None => 0,
+            Some(mut connection) => {
+                let last = check_blocks(&mut connection, &file, checked).await;
+                let _ = connection.close().await;
+                last.unwrap_or_else(|error| {
+                    checked.find(&file, None, chain(&error));
+                    0
+                })
+            }
+        };
+        if checked.findings.len() > found && !self.still_has(listed).await? {
+            // It was removed while it was read.
+            checked.findings.truncate(found);
+        }
+        Ok(last)
+    }
+
+    async fn check_strays(&self, done: &BTreeSet<i64>, checked: &mut Checked) -> Result<()> {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return Ok(());
+        };
+        let ids = entries.filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            let id = name.to_str()?.strip_prefix("spans-")?.strip_suffix(".db")?;
+            id.parse::<i64>().ok()
+        });
+        let strays: Vec<i64> = ids.filter(|id| !done.contains(id)).collect();
+        if strays.is_empty() {
+            return Ok(());
+        }
+        // One that was begun a moment ago is in the catalog by now; one being removed is no stray either.
+        let known = self.all_ids().await?;
+        for id in strays.iter().filter(|id| !known.contains(id)) {
+            let file = crate::engine::catalog::partition_file(&self.dir, *id);
+            // A file is there before it is listed.
+            let touched = file.metadata().and_then(|metadata| metadata.modified());
+            let settled =
+                touched.is_ok_and(|touched| touched.elapsed().is_ok_and(|elapsed| elapsed > BEGUN));
+            if settled {
+                checked.find(
+                    &file,
+                    None,
+                    "the catalog does not list this file; nothing reads it",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn all_ids(&self) -> Result<BTreeSet<i64>> {
+        let (mut connection, _) = sqlite::open_reader(&self.catalog(), sqlite::CATALOG).await?;
+        let ids = sqlx::query_scalar("SELECT id FROM partition")
+            .fetch_all(&mut connection)
+            .await;
+        let _ = connection.close().await;
+        let ids: Vec<i64> = ids.map_err(|source| StoreError::Catalog {
+            step: "list partitions",
+            source,
+        })?;
+        Ok(ids.into_iter().collect())
+    }
+}
+
+/// Reads the blocks of a partition in order, and the index of each segment once its blocks are read.
+async fn check_blocks(
+    connection: &mut SqliteConnection,
+    file: &Path,
+    checked: &mut Checked,
+) -> sqlx::Result<u64> {
+    let mut open: Option<Rebuilt> = None;
+    let segments = segments(connection).await?;
+    let mut ahead = segments.iter().copied().peekable();
+    let (mut last, mut blocks) = (0, 0_i64);
+    loop {
+        let page = metas(connection, last, METAS_AT_ONCE).await?;
+        if page.is_empty() {
+            break;
+        }
+        for meta in &page {
+            let block = unsigned(meta.get(0));
+            last = block;
+            blocks += 1;
+            while let Some(done) = open.take_if(|open| open.segment.last_block < block) {
+                done.compare(connection, file, checked).await?;
+            }
+            if open.is_none()
+                && let Some(segment) = ahead.next_if(|segment| segment.first_block <= block)
+            {
+                open = Some(Rebuilt::new(segment));
+            }
+            let read = check_block(connection, file, meta, checked).await;
+            if let Some(open) = &mut open {
+                open.push(block, read);
+            }
+        }
+    }
+    for done in open.into_iter().chain(ahead.map(Rebuilt::new)) {
+        done.compare(connection, file, checked).await?;
+    }
+    for (table, sql) in [
+        ("head", "SELECT count(*) FROM head"),
+        ("body", "SELECT count(*) FROM body"),
+    ] {
+        let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+        // A collector that commits meanwhile adds to all of them.
+        let later: i64 = sqlx::query_scalar("SELECT count(*) FROM meta WHERE block > ?")
+            .bind(int(last))
+            .fetch_one(&mut *connection)
+            .await?;
+        if rows > blocks + later {
+            let what = format!("{table} has {rows} blocks, and meta {blocks}");
+            checked.find(file, None, what);
+        }
+    }
+    Ok(last)
+}
+
+/// Reads a block whole; `None` when something is wrong with it.
+async fn check_block(
+    connection: &mut SqliteConnection,
+    file: &Path,
+    meta: &sqlx::sqlite::SqliteRow,
+    checked: &mut Checked,
+) -> Option<Block> {
+    let block = unsigned(meta.get(0));
+    checked.blocks += 1;
+    let told = Told {
+        arrived: UnixNanos(unsigned(meta.get(1))),
+        spans: unsigned(meta.get(2)),
+        min_start: meta.get(3),
+        max_start: meta.get(4),
+        max_duration: meta.get(5),
+    };
+    let head = blob(connection, HEAD, block).await;
+    let body = blob(connection, BODY, block).await;
+    let read = match (head, body) {
+        (Ok(Some(head)), Ok(Some(body))) => {
+            let work = tokio::task::spawn_blocking(move || read_block(&head, &body, &told));
+            work.await
+                .unwrap_or_else(|_| Err("decoding it panicked".to_owned()))
+        }
+        (Ok(None), _) => Err("its head is missing".to_owned()),
+        (_, Ok(None)) => Err("its body is missing".to_owned()),
+        (Err(error), _) => Err(format!("its head cannot be read: {}", chain(&error))),
+        (_, Err(error)) => Err(format!("its body cannot be read: {}", chain(&error))),
+    };
+    match read {
+        Ok(read) => {
+            checked.spans += read.spans;
+            Some(read)
+        }
+        Err(what) => {
+            checked.find(file, Some(block), what);
+            None
+        }
+    }
+}
+
+/// What `meta` says of a block.
+struct Told {
+    arrived: UnixNanos,
+    spans: u64,
+    min_start: i64,
+    max_start: i64,
+    max_duration: i64,
+}
+
+fn read_block(head: &[u8], body: &[u8], told: &Told) -> Result<Block, String> {
+    let head = decompress(head)
+        .and_then(|bytes| Head::decode(&bytes))
+        .map_err(|error| format!("its head is damaged: {error}"))?;
+    let body = decompress(body)
+        .and_then(|bytes| Body::decode(bytes, &head))
+        .map_err(|error| format!("its body is damaged: {error}"))?;
+    let rules = highwater_model::normalise::Rules::default();
+    for (row, nth) in head.rows().zip(1..) {
+        let bytes = body
+            .bytes(row)
+            .map_err(|error| format!("span {nth} is damaged: {error}"))?;
+        if xxh3_64(&bytes) as u32 != row.row.hash {
+            return Err(format!("span {nth} is not what was sent: its hash differs"));
+        }
+        body.stored(row, told.arrived, &rules)
+            .map_err(|error| format!("span {nth} cannot be read: {error}"))?;
+    }
+    let spans = head.len() as u64;
+    let starts = || head.rows().map(|row| row.row.start);
+    let ends = (
+        starts().min().map_or(0, int),
+        starts().max().map_or(0, int),
+        head.rows().map(|row| row.row.duration).max().map_or(0, int),
+    );
+    if spans != told.spans {
+        return Err(format!(
+            "it has {spans} spans, and meta says {}",
+            told.spans
+        ));
+    }
+    if ends != (told.min_start, told.max_start, told.max_duration) {
+        return Err("meta says other instants than its spans".to_owned());
+    }
+    Ok(Block {
+        spans,
+        keys: head.keys(body.attributes().unwrap_or_default()),
+    })
+}
+
+/// A segment's index, built again.
+struct Rebuilt {
+    segment: Segment,
+    index: Index,
+    whole: bool,
+}
+
+impl Rebuilt {
+    fn new(segment: Segment) -> Self {
+        Self {
+            index: Index::new(segment.first_block),
+            segment,
+            whole: true,
+        }
+    }
+
+    fn push(&mut self, block: u64, read: Option<Block>) {
+        match read {
+            Some(read) => self.index.push(block, read.spans, &read.keys),
+            None => self.whole = false,
+        }
+    }
+
+    async fn compare(
+        self,
+        connection: &mut SqliteConnection,
+        file: &Path,
+        checked: &mut Checked,
+    ) -> sqlx::Result<()> {
+        if !self.whole {
+            checked.segments_skipped += 1;
+            return Ok(());
+        }
+        checked.segments += 1;
+        let id = self.segment.id;
+        if self.index.spans() != self.segment.spans {
+            let (has, says) = (self.index.spans(), self.segment.spans);
+            let what = format!("segment {id} says {says} spans, and its blocks have {has}");
+            checked.find(file, None, what);
+        }
+        let rows = sqlx::query(
+            "SELECT kind, bucket, entries FROM ix WHERE segment = ? ORDER BY kind, bucket",
+        )
+        .bind(id)
+        .fetch_all(connection)
+        .await;
+        let stored = rows.and_then(|rows| {
+            rows.iter()
+                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))
+                .collect::<sqlx::Result<Vec<(u8, Fingerprint, Vec<u8>)>>>()
+        });
+        let differs = match stored {
+            Err(error) => format!(
+                "the index of segment {id} cannot be read: {}",
+                chain(&error)
+            ),
+            Ok(stored) => {
+                let again = self.index.pack();
+                let again = again
+                    .into_iter()
+                    .map(|(kind, bucket, entries)| (kind as u8, bucket, entries));
+                if again.eq(stored) {
+                    return Ok(());
+                }
+                format!("the index of segment {id} is not that of its blocks")
+            }
+        };
+        checked.find(file, None, differs);
+        Ok(())
+    }
+}
