@@ -22,6 +22,9 @@ use support::usage::{Usage, bytes_in};
 
 /// The longest time that what runs behind ingest may take to come to rest.
 const REST: Duration = Duration::from_secs(180);
+/// Without work for this long, it rests.
+const QUIET: Duration = Duration::from_secs(24);
+const LOOK: Duration = Duration::from_secs(2);
 /// Between two lookups while ingest runs.
 const LOOKUPS_EVERY: Duration = Duration::from_millis(50);
 /// Between two searches while ingest runs: a page that is open asks at most once a second.
@@ -237,18 +240,19 @@ async fn spans_of(highwater: &Highwater, trace: u64) -> Result<usize> {
     Ok(body["spans"].as_array().map_or(0, Vec::len))
 }
 
-/// Waits until the process has nothing to do but its clocks.
+/// Waits until the process has had nothing to do but its clocks for a while: what runs behind ingest begins with the
+/// next checkpoint of the flow.
 async fn rest(id: u32) -> Result<()> {
     let until = Instant::now() + REST;
-    let mut before = Usage::of(id)?.cpu_s;
-    loop {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+    let (mut before, mut quiet) = (Usage::of(id)?.cpu_s, Duration::ZERO);
+    while quiet < QUIET && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
         let now = Usage::of(id)?.cpu_s;
-        if now - before < 0.15 || Instant::now() > until {
-            return Ok(());
-        }
+        let busy = now - before > LOOK.as_secs_f64() * 0.05;
+        quiet = if busy { Duration::ZERO } else { quiet + LOOK };
         before = now;
     }
+    Ok(())
 }
 
 fn print(figures: &Figures, spans: u64) {
