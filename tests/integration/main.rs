@@ -7,7 +7,14 @@
 
 mod captures;
 mod kafka_probe;
+#[path = "../benches/support/kills.rs"]
+mod kills;
 mod otlp;
 mod pages;
+#[path = "../benches/support/requests.rs"]
+mod requests;
+#[path = "../benches/support/sender.rs"]
+mod sender;
 mod shop;
 mod stage;
+mod store;

@@ -51,7 +51,7 @@ pub(crate) fn trace_id(n: u64) -> [u8; 16] {
     id
 }
 
-fn span_id(trace: u64, role: u64) -> [u8; 8] {
+pub(crate) fn span_id(trace: u64, role: u64) -> [u8; 8] {
     mix(trace * SPANS_A_TRACE + role).to_be_bytes()
 }
 
