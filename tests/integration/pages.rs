@@ -63,6 +63,8 @@ async fn a_user_does_the_four_jobs_by_clicking() -> Result<()> {
 
     for (name, path) in pages(&trace, &order) {
         browser.driver.goto(format!("{base}{path}")).await?;
+        // The page sets its own theme as it starts: only then it can be given another.
+        browser.settled().await.with_context(|| name.to_owned())?;
         for theme in ["dark", "light"] {
             browser.theme(theme).await?;
             browser
