@@ -143,7 +143,11 @@ impl Browser {
     fn picture(&self, url: &str, file: &Path) -> Result<()> {
         self.tell("POST", "url", &json!({ "url": url }))?;
         let deadline = Instant::now() + Duration::from_secs(10);
-        let text = json!({ "script": "return document.body.innerText.replace(/[0-9]+/g, '')", "args": [] });
+        // Nothing while something loads; numbers change all the time.
+        let text = json!({
+            "script": "return document.querySelector('[aria-busy=true]') ? '' : document.body.innerText.replace(/[0-9]+/g, '')",
+            "args": [],
+        });
         let (mut last, mut since) = (Value::Null, Instant::now());
         while Instant::now() < deadline && since.elapsed() < Duration::from_secs(1) {
             let now = self.tell("POST", "execute/sync", &text)?;
