@@ -197,6 +197,7 @@ async fn look_up(
     let mut times = Vec::new();
     let mut nth = 0_u64;
     while sending.load(Ordering::Relaxed) {
+        // The load that is put on: so many a second.
         tokio::time::sleep(LOOKUPS_EVERY).await;
         let rounds = next.load(Ordering::Relaxed).saturating_sub(64) / SPANS_A_TRACE;
         if rounds == 0 {
@@ -219,6 +220,7 @@ async fn look_up(
 async fn search(highwater: Arc<Highwater>, sending: Arc<AtomicBool>) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for path in SEARCHES.into_iter().cycle() {
+        // The load that is put on: so many a second.
         tokio::time::sleep(SEARCHES_EVERY).await;
         if !sending.load(Ordering::Relaxed) {
             break;
@@ -246,6 +248,7 @@ async fn rest(id: u32) -> Result<()> {
     let until = Instant::now() + REST;
     let (mut before, mut quiet) = (Usage::of(id)?.cpu_s, Duration::ZERO);
     while quiet < QUIET && Instant::now() < until {
+        // The interval that CPU time is measured over.
         tokio::time::sleep(LOOK).await;
         let now = Usage::of(id)?.cpu_s;
         let busy = now - before > LOOK.as_secs_f64() * 0.05;

@@ -37,6 +37,7 @@ pub(crate) fn take() -> Result<()> {
             if interrupted() {
                 bail!("interrupted");
             }
+            // The shop works meanwhile; between two looks nothing is to do.
             thread::sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -109,6 +110,7 @@ impl Browser {
             if Instant::now() > deadline {
                 bail!("chromedriver did not answer within 20 s");
             }
+            // Chromedriver only tells that it listens by answering.
             thread::sleep(Duration::from_millis(50));
         }
         let arguments = [

@@ -159,6 +159,7 @@ async fn connection<A, F, B>(
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Raced against the connection below: a bound, not a wait.
     let deadline = tokio::time::sleep(head);
     tokio::pin!(deadline);
     let (mut waiting, mut closing) = (true, false);
@@ -197,6 +198,7 @@ async fn wait_after(error: &std::io::Error) {
         ConnectionAborted | ConnectionRefused | ConnectionReset
     ) {
         tracing::error!(%error, "cannot accept connections");
+        // Out of files, most likely: accepting again at once would only spin.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

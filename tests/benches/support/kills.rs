@@ -63,6 +63,7 @@ pub(crate) async fn run(kills: &Kills) -> Result<u64> {
                 });
             }
         }
+        // The random moment: how long this life lasts.
         tokio::time::sleep(life).await;
         let killed = Instant::now();
         highwater = highwater.kill_and_restart().await?;

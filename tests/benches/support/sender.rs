@@ -41,6 +41,7 @@ impl Sender {
                 Ok(answer) => bail!("a partial success: {:?}", answer.into_inner()),
                 Err(status) if status.code() == Code::Unavailable => {
                     retried += 1;
+                    // What a sender does that was asked to come again.
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(status) => bail!(status),

@@ -268,6 +268,7 @@ impl Store {
             if self.inner.left.lock().is_empty() {
                 return Ok(());
             }
+            // Nothing tells when the last reader of a file lets go: it is looked for.
             tokio::time::sleep(READERS_SEEN).await;
         }
     }
