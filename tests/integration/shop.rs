@@ -555,6 +555,7 @@ struct SpanMap {
 }
 
 async fn map_at(stage: &Stage, from: Instant, to: Instant) -> Result<SpanMap> {
+    let asked = now();
     let map = own_map(stage, &format!("/api/v1/topology?from={from}&to={to}")).await?;
     ensure!(map.edges.len() > 15, "{} edges", map.edges.len());
     let node = |node: Node| {
@@ -583,7 +584,7 @@ async fn map_at(stage: &Stage, from: Instant, to: Instant) -> Result<SpanMap> {
     };
     Ok(SpanMap {
         to,
-        passed: now() > map.window.to,
+        passed: asked > map.window.to,
         nodes: map.nodes.into_iter().map(node).collect(),
         rates: map.edges.iter().map(rate).collect(),
         edges: map.edges.into_iter().map(edge).collect(),

@@ -17,12 +17,29 @@ const KEPT: usize = 16;
 /// Ranges of one second are one range: buckets are ten times wider.
 const SECOND: u64 = 1_000_000_000;
 
-/// What a map is of: the query, by the second, and what had been announced by then. A page that was told of a change
-/// is never given the map before it.
+/// What a map is of: the query and the present, both by the second, and what had been announced by then. A page that
+/// was told of a change is never given the map before it; and the rates of a range that is not over change with the
+/// clock alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Key {
     query: TopologyQuery,
+    present: UnixNanos,
     version: u64,
+}
+
+impl Key {
+    fn of(query: &TopologyQuery, now: UnixNanos, version: u64) -> Self {
+        let floor = |at: UnixNanos| UnixNanos(at.0 - at.0 % SECOND);
+        Self {
+            query: TopologyQuery {
+                from: floor(query.from),
+                to: floor(query.to),
+                ..query.clone()
+            },
+            present: floor(now),
+            version,
+        }
+    }
 }
 
 type Map = Arc<OnceCell<Arc<Topology>>>;
@@ -49,18 +66,11 @@ impl ApiState {
     /// Computes a map off the async threads, since that is linear in the buckets of the range; whoever asks for the
     /// same at the same time waits for the same computation.
     pub(crate) async fn map(&self, query: TopologyQuery) -> Result<Arc<Topology>, ApiError> {
-        let floor = |at: UnixNanos| UnixNanos(at.0 - at.0 % SECOND);
-        let key = Key {
-            query: TopologyQuery {
-                from: floor(query.from),
-                to: floor(query.to),
-                ..query.clone()
-            },
-            version: self.events.version(topic::TOPOLOGY),
-        };
-        let map = self.maps.place(key);
+        let now = self.now();
+        let map = self
+            .maps
+            .place(Key::of(&query, now, self.events.version(topic::TOPOLOGY)));
         let computed = map.get_or_try_init(|| async {
-            let now = self.now();
             let state = self.clone();
             tokio::task::spawn_blocking(move || Arc::new(state.flow.read().topology(&query, now)))
                 .await
@@ -81,13 +91,13 @@ mod tests {
     #[test]
     fn one_question_has_one_answer_until_something_changed() {
         let maps = Maps::default();
-        let key = |version| Key {
-            query: TopologyQuery::default(),
-            version,
-        };
+        let query = TopologyQuery::default();
+        let key = |version| Key::of(&query, UnixNanos(SECOND), version);
         let first = maps.place(key(1));
         assert!(Arc::ptr_eq(&first, &maps.place(key(1))));
         assert!(!Arc::ptr_eq(&first, &maps.place(key(2))));
+        let later = Key::of(&query, UnixNanos(2 * SECOND), 1);
+        assert!(!Arc::ptr_eq(&first, &maps.place(later)), "a rate is of now");
         for version in 3..100 {
             maps.place(key(version));
         }
