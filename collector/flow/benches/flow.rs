@@ -15,7 +15,7 @@ use highwater_model::{Operation, ServiceKey, Span, SpanId, TraceId, UnixNanos};
 
 /// The collector's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const BLOCK: usize = 8_192;
 /// Maps asked for, one after the other.

@@ -15,8 +15,8 @@ use highwater_model::normalise::{OriginFacts, Rules, normalise_from};
 use highwater_model::otlp::{
     DecodeError, Decoder, ExportTraceServiceRequest, batch_from_bytes, decode_origin, decode_span,
 };
-use mimalloc::MiMalloc;
 use prost::Message;
+use tikv_jemallocator::Jemalloc;
 use xxhash_rust::xxh3::xxh3_64;
 
 #[path = "../tests/support/load.rs"]
@@ -24,7 +24,7 @@ mod load;
 
 // As in the program itself.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const SPANS: u64 = 512;
 const REQUESTS: u64 = 16;

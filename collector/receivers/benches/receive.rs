@@ -22,8 +22,8 @@ use highwater_model::normalise::Rules;
 use highwater_pipeline::{Commit, CommitError, Committed, LatencyHistogram, pipeline};
 use highwater_receivers::{Options, ReceiverContext, serve_grpc, serve_http};
 use http_body_util::{BodyExt, Full};
-use mimalloc::MiMalloc;
 use prost::Message;
+use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -35,7 +35,7 @@ mod load;
 
 // As in the program itself.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 

@@ -17,7 +17,7 @@ use highwater_store::{Options, SpanReader, SpanWriter, Store};
 use support::{BEGIN, argument, arrival, commit, percentile, process_cpu, thread_cpu};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -15,7 +15,7 @@ use highwater_store::{Options, SearchQuery, SpanReader, SpanWriter, Store, parse
 use support::{BEGIN, RARE, argument, arrival, commit, mix, percentile, process_cpu};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
