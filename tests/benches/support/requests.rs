@@ -55,6 +55,11 @@ pub(crate) fn span_id(trace: u64, role: u64) -> [u8; 8] {
     mix(trace * SPANS_A_TRACE + role).to_be_bytes()
 }
 
+/// The correlation id of a trace, which it shares with one other.
+pub(crate) fn order(trace: u64) -> String {
+    format!("order-{:010x}", trace / 2)
+}
+
 /// splitmix64: ids that look random and come again.
 fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -104,8 +109,7 @@ impl Requests {
                 encode_varint(FIRST_OFFSET + trace / 72, &mut bytes);
                 put(&mut body, offset, &bytes);
             }
-            let order = format!("order-{:010x}", trace / 2);
-            put(&mut body, places.correlation, order.as_bytes());
+            put(&mut body, places.correlation, order(trace).as_bytes());
         }
         body.into()
     }
@@ -240,10 +244,7 @@ fn span(role: u64, variant: u64, nth: u64) -> (Vec<u8>, Places) {
     let plain = 25 - attributes.len() as u64;
     attributes.extend((0..plain).map(|i| {
         let value = (random >> (i % 24)) % 50;
-        text(
-            &format!("app.attribute.{i}"),
-            format!("value {value} of {i}"),
-        )
+        text(&format!("app.key.{i}"), format!("{value} of {i}"))
     }));
     let span = Span {
         trace_id: TRACE.to_vec(),

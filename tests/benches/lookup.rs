@@ -1,0 +1,208 @@
+//! Finds spans among many through the API of the real binary: at rest, while it ingests at full rate, after a kill.
+//!
+//! `cargo xtask bench lookup [--spans 20000000]`. Traces by id, journeys by correlation id, an attribute that two traces
+//! have and one that none has, and what the Traces page asks for; every time of other spans, as people ask. The CPU
+//! time of a lookup is the process's, so it is told for the round at rest only.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use highwater_tests::highwater::Highwater;
+
+use support::figures::quantiles;
+use support::load::{Load, Shape};
+use support::requests::{SPANS_A_TRACE, order, trace_id};
+use support::usage::{Usage, bytes_in, rest};
+
+/// Spans between two lines of progress.
+const PART: u64 = 2_000_000;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Spans to look among
+    #[arg(long, default_value_t = 2_000_000)]
+    spans: u64,
+    /// Lookups of each kind in a round
+    #[arg(long, default_value_t = 100)]
+    lookups: u64,
+    #[command(flatten)]
+    shape: Shape,
+    /// What cargo says to a bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What is asked for, and whether an answer is right.
+#[derive(Clone, Copy)]
+enum Kind {
+    Trace,
+    Correlation,
+    Attribute,
+    NoSuchAttribute,
+    Newest,
+    Topic,
+    Common,
+}
+
+impl Kind {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Trace, "a trace by its id"),
+        (Self::Correlation, "a journey by its correlation id"),
+        (Self::Attribute, "an attribute of two traces"),
+        (Self::NoSuchAttribute, "an attribute that none has"),
+        (Self::Newest, "the newest 50 traces"),
+        (Self::Topic, "the newest 50 of a topic"),
+        (Self::Common, "the newest 20 of a common attribute"),
+    ];
+
+    fn path(self, trace: u64) -> String {
+        let search = |limit: u64, query: String| {
+            let query = query
+                .replace(' ', "%20")
+                .replace('"', "%22")
+                .replace('=', "%3D");
+            format!("/api/v1/traces?limit={limit}&q={query}")
+        };
+        match self {
+            Self::Trace => {
+                let id: String = trace_id(trace).iter().map(|b| format!("{b:02x}")).collect();
+                format!("/api/v1/traces/{id}")
+            }
+            Self::Correlation => format!(
+                "/api/v1/journeys/messaging.message.conversation_id/{}",
+                order(trace)
+            ),
+            Self::Attribute => search(
+                20,
+                format!("messaging.message.conversation_id = \"{}\"", order(trace)),
+            ),
+            Self::NoSuchAttribute => search(20, format!("app.key.3 = \"none {trace}\"")),
+            Self::Newest => "/api/v1/traces?limit=50".to_owned(),
+            Self::Topic => search(50, format!("topic = topic-{}", trace % 12)),
+            Self::Common => search(
+                20,
+                format!(
+                    "app.key.{} = \"{} of {}\"",
+                    trace % 10,
+                    trace % 50,
+                    trace % 10
+                ),
+            ),
+        }
+    }
+
+    fn check(self, body: &serde_json::Value) -> Result<()> {
+        let length = |name: &str| body[name].as_array().map_or(0, Vec::len);
+        let right = match self {
+            Self::Trace => length("spans") as u64 == SPANS_A_TRACE,
+            Self::Correlation | Self::Attribute => length("traces") == 2,
+            Self::NoSuchAttribute => length("traces") == 0,
+            Self::Newest | Self::Topic => length("traces") == 50,
+            Self::Common => body["traces"].is_array(),
+        };
+        ensure!(right, "{body:.400}");
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let binary = PathBuf::from(std::env::var_os("HIGHWATER_BIN").context(
+        "HIGHWATER_BIN does not name the binary: run this by \"cargo xtask bench lookup\"",
+    )?);
+    let data = tempfile::tempdir()?;
+    let highwater = Highwater::start_binary(&binary, data.path(), &[]).await?;
+    let load = Load::new(arguments.shape);
+    let mut left = arguments.spans;
+    while left > 0 {
+        let part = left.min(PART);
+        let begun = Instant::now();
+        load.send(&highwater, part, &Arc::default()).await?;
+        left -= part;
+        println!(
+            "{:.1}M sent, {:.0} spans/s",
+            (arguments.spans - left) as f64 / 1e6,
+            part as f64 / begun.elapsed().as_secs_f64()
+        );
+    }
+    rest(highwater.id()).await?;
+    println!(
+        "{:.1} bytes a span, {} MiB resident at most",
+        bytes_in(data.path())? as f64 / arguments.spans as f64,
+        Usage::of(highwater.id())?.peak_kib / 1_024
+    );
+
+    println!("at rest");
+    round(&highwater, &load, arguments.lookups, true).await?;
+    println!("while it ingests at full rate");
+    let stop = Arc::<AtomicBool>::default();
+    let ingest = async {
+        let begun = Instant::now();
+        let sent = load.send(&highwater, u64::MAX / 2, &stop).await?;
+        let rate = sent.acks.len() as f64 * arguments.shape.per_request as f64;
+        println!(
+            "  {:.0} spans/s were taken meanwhile, acknowledged in {}",
+            rate / begun.elapsed().as_secs_f64(),
+            quantiles(&sent.acks)
+        );
+        anyhow::Ok(())
+    };
+    let read = async {
+        let done = round(&highwater, &load, arguments.lookups, false).await;
+        stop.store(true, Ordering::Relaxed);
+        done
+    };
+    let (ingested, read) = tokio::join!(ingest, read);
+    ingested?;
+    read?;
+    println!(
+        "  {} MiB resident at most",
+        Usage::of(highwater.id())?.peak_kib / 1_024
+    );
+
+    let begun = Instant::now();
+    let highwater = highwater.kill_and_restart().await?;
+    println!("killed and back in {:.1?}", begun.elapsed());
+    round(&highwater, &load, 5, false).await
+}
+
+/// Asks for every kind in turn, so that all have the same noise.
+async fn round(highwater: &Highwater, load: &Load, lookups: u64, cpu: bool) -> Result<()> {
+    let mut times = [const { Vec::new() }; Kind::ALL.len()];
+    let mut used = [0.0; Kind::ALL.len()];
+    let mut nth = 0_u64;
+    // The kernel counts CPU time in hundredths of a second: each kind is asked for several times in a row.
+    let in_a_row = lookups.clamp(1, 20);
+    for _ in 0..lookups / in_a_row {
+        for (index, (kind, _)) in Kind::ALL.iter().enumerate() {
+            let before = Usage::of(highwater.id())?.cpu_s;
+            for _ in 0..in_a_row {
+                nth += 1;
+                // Golden ratio: spread over all that was sent.
+                let trace = nth.wrapping_mul(0x9E37_79B9_7F4A_7C15) % load.whole_traces().max(1);
+                let begun = Instant::now();
+                let body: serde_json::Value = highwater.get(&kind.path(trace)).await?;
+                times[index].push(begun.elapsed());
+                kind.check(&body)?;
+            }
+            used[index] += Usage::of(highwater.id())?.cpu_s - before;
+        }
+    }
+    for (((_, name), times), used) in Kind::ALL.iter().zip(&times).zip(used) {
+        let each = used * 1e3 / times.len() as f64;
+        let cpu = if cpu {
+            format!(", {each:.1} CPU-ms each")
+        } else {
+            String::new()
+        };
+        println!("  {name:<36} {}{cpu}", quantiles(times));
+    }
+    Ok(())
+}
