@@ -123,7 +123,7 @@ fn summary(
     consumers: &Consumers,
 ) -> wire::GroupSummary {
     let mark_ms = millis(api.marks.of(group));
-    let time_lag_ms = lag.time_lag.map(|lag| millis(lag.duration));
+    let time_lag_ms = lag.time_lag.map(engine::TimeLag::millis);
     wire::GroupSummary {
         cluster: cluster.to_string(),
         group: group.to_string(),
@@ -169,7 +169,7 @@ fn partition(key: &TopicPartition, lag: &engine::PartitionLag) -> wire::Partitio
         lag_is_upper_bound: lag.lag_is_upper_bound,
         lag_by_tools: lag.lag_by_tools,
         lost_messages: lag.lost_messages,
-        time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
+        time_lag_ms: lag.time_lag.map(engine::TimeLag::millis),
         time_lag_bound: lag.time_lag.map(|lag| bound(lag.bound)),
         in_per_s: lag.in_per_s,
         out_per_s: lag.out_per_s,
@@ -369,7 +369,7 @@ impl ApiState {
             state: state(lag.state),
             reason: lag.reason.clone(),
             lag_messages: lag.lag_messages,
-            time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
+            time_lag_ms: lag.time_lag.map(engine::TimeLag::millis),
             mark_ms: millis(self.marks.of(group)),
         })
     }

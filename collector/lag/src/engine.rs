@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use highwater_model::UnixNanos;
 use highwater_model::broker::{
-    GroupFacts, Known, PartitionOffsets, Sample, TopicFacts, TopicPartition,
+    GroupFacts, Known, LagRow, PartitionOffsets, Sample, TopicFacts, TopicPartition,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::assess::{self, Facts, GroupMotion};
 use crate::history::{EndHistory, since};
 use crate::track::{Point, Track};
-use crate::types::{Config, GroupLag, PartitionLag, State};
+use crate::types::{Config, GroupLag, PartitionLag, State, TimeLag};
 
 /// Ages at which a partition's end is asked for when nothing is known of its past.
 const SEED_AGES: [Duration; 7] = [
@@ -117,6 +117,27 @@ impl LagEngine {
     #[must_use]
     pub fn groups(&self) -> &BTreeMap<(Arc<str>, Arc<str>), GroupLag> {
         &self.groups
+    }
+
+    /// What history keeps of a cluster's groups as they are now, read at `at`: a row a partition.
+    #[must_use]
+    pub fn rows(&self, cluster: &str, at: UnixNanos) -> Vec<LagRow> {
+        let mut rows = Vec::new();
+        for ((name, group), lag) in self.groups.iter().filter(|((c, _), _)| **c == *cluster) {
+            rows.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
+                cluster: Arc::clone(name),
+                group: Arc::clone(group),
+                topic: Arc::clone(&key.topic),
+                partition: key.partition,
+                at,
+                committed: lag.committed,
+                end: lag.end,
+                log_start: lag.log_start,
+                time_lag_ms: lag.time_lag.map(TimeLag::millis),
+                state: lag.state as u8,
+            }));
+        }
+        rows
     }
 
     /// How often a committed offset was ahead of an end that had been read before it, and lag was held at 0.

@@ -96,6 +96,14 @@ pub struct TimeLag {
     pub bound: Bound,
 }
 
+impl TimeLag {
+    /// The age in whole milliseconds.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Messages that a read_committed consumer cannot reach yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenTransaction {

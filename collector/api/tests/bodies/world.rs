@@ -13,12 +13,12 @@ use highwater_api::{
 };
 use highwater_deadletters::DeadLetters;
 use highwater_flow::{ClusterConfig, Flow};
-use highwater_lag::LagEngine;
+use highwater_lag::{LagEngine, TimeLag};
 use highwater_model::{Batch, Span, UnixNanos};
 use highwater_pipeline::{Commit, CommitError, Committed, Stats};
 use highwater_receivers::{Counters, ReceiverContext, serve_http};
 use highwater_shared::status::Listeners;
-use highwater_store::{LagRow, Options, SpanWriter, Store};
+use highwater_store::{Options, SpanWriter, Store};
 use http_body_util::BodyExt;
 use parking_lot::RwLock;
 use tempfile::TempDir;
@@ -341,23 +341,10 @@ async fn poll(rooms: &Rooms, n: u32) {
         let lag = rooms.lag.read();
         let mut rows = Vec::new();
         for ((cluster, group), lag) in lag.groups() {
-            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap();
-            let time_lag_ms = lag.time_lag.map(|lag| millis(lag.duration));
+            let time_lag_ms = lag.time_lag.map(TimeLag::millis);
             rooms.sparks.push(cluster, group, at, time_lag_ms);
-            rows.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
-                cluster: Arc::clone(cluster),
-                group: Arc::clone(group),
-                topic: Arc::clone(&key.topic),
-                partition: key.partition,
-                at,
-                committed: lag.committed,
-                end: lag.end,
-                log_start: lag.log_start,
-                time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
-                state: lag.state as u8,
-            }));
         }
-        rows
+        lag.rows(&sample.cluster, at)
     };
     rooms.store.history().append_lag(&rows).await.unwrap();
     rooms.clusters.set_sample(sample);
