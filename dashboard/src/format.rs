@@ -317,6 +317,17 @@ pub(crate) fn ago(at: Instant, now: Instant) -> String {
 pub(crate) fn age_text(nanos: u64) -> String {
     if nanos < MINUTE {
         format!("{}{NBSP}s", nanos / SECOND)
+/// Writes a time in a broker. 0 is no measure: the message was delivered before its producer had the acknowledgement.
+pub(crate) fn in_broker(nanos: u64) -> String {
+    match nanos {
+        0 => "before the ack".to_owned(),
+        nanos => duration_fine(nanos),
+    }
+}
+
+/// What [`in_broker`] means where it is no time.
+pub(crate) const BEFORE_ACK: &str = "Delivered before the producer had the broker's acknowledgement: the time in the broker cannot be told apart from the send";
+
     } else {
         long(nanos)
     }

@@ -17,7 +17,9 @@ use crate::components::more::More;
 use crate::components::page::{Layout, Page};
 use crate::components::surface::Blank;
 use crate::components::table::{Column, SortKey, Table};
-use crate::format::{clock_ms, count, count_full, duration_fine, percent, plural, short_id};
+use crate::format::{
+    BEFORE_ACK, clock_ms, count, count_full, duration_fine, in_broker, percent, plural, short_id,
+};
 use crate::state::clock::now;
 use crate::state::keys::on_keys;
 use crate::state::query::{Query, segment};
@@ -281,7 +283,7 @@ fn columns(query: Query) -> Vec<Column<TraceSummary>> {
             .sort(|t| SortKey::Number(t.duration_ns as f64))
             .csv("duration_seconds", |t| (t.duration_ns as f64 / 1e9).to_string()),
         Column::new("in_broker", "In broker", |t: &TraceSummary| match t.in_broker_ns {
-            Some(ns) => duration_fine(ns).into_any(),
+            Some(ns) => view! { <span class:t3=ns == 0 title=(ns == 0).then_some(BEFORE_ACK)>{in_broker(ns)}</span> }.into_any(),
             None => view! { <span class="t3">"none"</span> }.into_any(),
         })
         .right()
