@@ -138,6 +138,7 @@ fn summary(
         time_lag_bound: lag.time_lag.map(|lag| bound(lag.bound)),
         in_per_s: lag.in_per_s,
         out_per_s: lag.out_per_s,
+        rate_from: lag.rate_from.map(instant),
         drain_ms: lag.drain.map(millis),
         read_at: lag.read_at.map(instant),
         topics: lag.topics.iter().map(|topic| topic.to_string()).collect(),
@@ -173,6 +174,7 @@ fn partition(key: &TopicPartition, lag: &engine::PartitionLag) -> wire::Partitio
         time_lag_bound: lag.time_lag.map(|lag| bound(lag.bound)),
         in_per_s: lag.in_per_s,
         out_per_s: lag.out_per_s,
+        rate_from: lag.rate_from.map(instant),
         drain_ms: lag.drain.map(millis),
         read_at: lag.read_at.map(instant),
     }
@@ -339,6 +341,7 @@ fn topic_summary(
     let reads = |group: &highwater_model::broker::GroupFacts| {
         group.committed.keys().any(|at| at.topic == *topic)
     };
+    let rate = ends.and_then(|_| state.lag.read().topic_rate(cluster, topic));
     wire::TopicSummary {
         cluster: cluster.to_string(),
         topic: topic.to_string(),
@@ -348,7 +351,8 @@ fn topic_summary(
             .zip(starts)
             .map(|(ends, starts)| ends.saturating_sub(starts)),
         end_offsets: ends,
-        in_per_s: ends.and_then(|_| state.lag.read().topic_rate(cluster, topic)),
+        in_per_s: rate.map(|(per_s, _)| per_s),
+        rate_from: rate.map(|(_, from)| instant(from)),
         retention_ms: facts.retention_ms,
         compacted: facts.compacted,
         groups: sample

@@ -100,6 +100,7 @@ impl World {
             exact_gap: facts::POLL_INTERVAL * 4,
             ..Default::default()
         };
+        let idle = highwater_pipeline::pipeline(50_000).0;
         let rooms = Rooms {
             store: store.clone(),
             flow: Arc::new(RwLock::new(Flow::new(config))),
@@ -113,9 +114,11 @@ impl World {
             dead_letters: Arc::new(DeadLetters::new(Default::default())),
             services: Arc::new(Services::default()),
             events: Arc::new(Events::default()),
-            // Replaced by those of a receiver where there is one.
-            pipeline: Arc::clone(highwater_pipeline::pipeline(50_000).0.stats()),
+            // Replaced by those of a receiver that receives, where there is one.
+            pipeline: Arc::clone(idle.stats()),
             counters: Arc::default(),
+            in_flight: ReceiverContext::new(idle, Default::default(), Default::default())
+                .in_flight(),
             access: Access {
                 token,
                 loopback: true,
@@ -339,7 +342,6 @@ async fn poll(rooms: &Rooms, n: u32) {
     }
     let rows = {
         let lag = rooms.lag.read();
-        let mut rows = Vec::new();
         for ((cluster, group), lag) in lag.groups() {
             let time_lag_ms = lag.time_lag.map(TimeLag::millis);
             rooms.sparks.push(cluster, group, at, time_lag_ms);
