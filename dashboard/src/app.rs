@@ -67,7 +67,8 @@ fn Frame() -> impl IntoView {
         <a class="skip" href="#main">"Skip to the page"</a>
         <Rail/>
         {move || {
-            drawn_in.track();
+            // Read, not only tracked: a memo that nobody reads is not computed.
+            drawn_in.with(|_| ());
             view! { <Pages/> }
         }}
     }

@@ -171,7 +171,7 @@ pub(crate) fn TimeRange() -> impl IntoView {
                             <input class="input mono" node_ref=to_ref prop:value=moments().1 spellcheck="false"/></label>
                         <p class="fs11 c-crit" role="alert">{wrong}</p>
                         <button class="btn primary s" type="submit">"Show this range"</button>
-                        <div class="seg zoneseg" role="group" aria-label="Clocks are in">
+                        <div class="seg zoneseg" role="group" aria-label="Clocks are in" title="Clocks on all pages are in this zone">
                             {[("utc", "UTC"), ("local", "Local time")].map(|(value, word)| view! {
                                 <button type="button" aria-pressed=(zone::current() == Zone::read(value)).to_string()
                                     on:click=move |_| {

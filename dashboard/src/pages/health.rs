@@ -568,7 +568,7 @@ fn damage(store: &Store) -> AnyView {
     view! {
         <div class="note crit damagenote" data-testid="damage">{Icon::Critical.draw("")}
             <div>
-                <b>{said}". "</b>"Its spans are missing from every answer; all others are kept and found."
+                <b>{said}". "</b>"What was in there is missing from every answer; all other spans are kept and found."
                 <ul>{files}{(more > 0).then(|| view! { <li>{format!("and {}", plural(more, "more file", "more files"))}</li> })}</ul>
                 "Look at the disk, then run "<span class="mono nowrap">"highwater store check"</span>": it reads every file and names each damaged block. Retention removes a damaged file when its time has come."
             </div>

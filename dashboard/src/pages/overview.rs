@@ -455,7 +455,7 @@ fn hops_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
             .into_any();
         }
         view! {
-            <table class="tbl" aria-label="Slowest hops">
+            <table class="tbl hopstbl" aria-label="Slowest hops">
                 <thead><tr><th scope="col">"Hop"</th><th class="r" scope="col">"In broker"</th><th class="r" scope="col">"Process"</th></tr></thead>
                 <tbody>{keyed(rows, |r: &(Edge, Node, Node)| r.0.id.clone(), hop)}</tbody>
             </table>

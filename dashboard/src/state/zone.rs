@@ -9,6 +9,8 @@ use leptos::wasm_bindgen::{JsCast, JsValue};
 
 /// A zone's clock moves by whole quarters of an hour and at such, everywhere on Earth.
 const QUARTER_NS: u64 = 900_000_000_000;
+/// A moment that every zone writes as one after 1970.
+const SOME_DAY: Instant = Instant(1_000_000_000_000_000_000);
 /// Offsets remembered.
 const REMEMBERED: usize = 10_000;
 
@@ -38,7 +40,7 @@ impl Zone {
         match text {
             "" | "utc" | "UTC" => Self::Utc,
             "local" => Self::Local,
-            name if written_in(name, Instant(0)).is_some() => Self::Named(name.to_owned()),
+            name if written_in(name, SOME_DAY).is_some() => Self::Named(name.to_owned()),
             _ => Self::Utc,
         }
     }
