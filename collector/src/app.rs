@@ -89,6 +89,7 @@ async fn serve(settings: Settings) -> Result<()> {
         receiver_options(&settings),
     ));
     let counters = Arc::clone(receiver.counters());
+    let in_flight = receiver.in_flight();
 
     let watch = Watch {
         flow: Arc::clone(&flow),
@@ -115,6 +116,7 @@ async fn serve(settings: Settings) -> Result<()> {
         events: Arc::clone(&events),
         pipeline: Arc::clone(&stats),
         counters,
+        in_flight,
         access: Access {
             token: settings.auth_token.clone(),
             loopback: dashboard.local_addr()?.ip().is_loopback(),

@@ -16,6 +16,7 @@ use crate::state::clock::{Second, set_collector_now};
 use crate::state::live::Live;
 use crate::state::query::Query;
 use crate::state::settings::Settings;
+use crate::state::zone::{self, Zone};
 
 /// The collector's status, which the frame and several pages show.
 #[derive(Clone, Copy)]
@@ -41,9 +42,16 @@ pub(crate) fn App() -> impl IntoView {
 /// Everything inside the router.
 #[component]
 fn Frame() -> impl IntoView {
-    Settings::provide();
+    let settings = Settings::provide();
     Heading::provide();
-    Query::provide();
+    let query = Query::provide();
+    // Clocks stand everywhere: in another zone everything is drawn again.
+    let drawn_in = Memo::new(move |_| {
+        let named = query.get("tz").unwrap_or_else(|| settings.zone.get());
+        let zone = Zone::read(&named);
+        zone::set(zone.clone());
+        zone
+    });
     Second::provide();
     Live::provide();
     let status = CollectorStatus(fetch::<Status>(&["status"], || {
@@ -58,6 +66,18 @@ fn Frame() -> impl IntoView {
     view! {
         <a class="skip" href="#main">"Skip to the page"</a>
         <Rail/>
+        {move || {
+            // Read, not only tracked: a memo that nobody reads is not computed.
+            drawn_in.with(|_| ());
+            view! { <Pages/> }
+        }}
+    }
+}
+
+/// The top bar and the page.
+#[component]
+fn Pages() -> impl IntoView {
+    view! {
         <div class="frame">
             <TopBar/>
             <Lost/>

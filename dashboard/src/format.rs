@@ -1,10 +1,12 @@
 //! Numbers, units and time as every page writes them.
 //!
-//! Pure. A no-break space stands between number and unit, so that a figure is never broken over two lines.
+//! Pure, but for the zone of clocks. A no-break space stands between number and unit, so that a figure is never broken over two lines.
 
 use highwater_shared::Instant;
 use highwater_shared::lag::Bound;
 use highwater_shared::time::civil;
+
+use crate::state::zone;
 
 /// Between a number and its unit.
 const NBSP: char = '\u{a0}';
@@ -274,8 +276,9 @@ fn day(at: Instant, now: Instant) -> String {
     }
 }
 
-/// Writes a moment on the 24 h clock, UTC; with the date only when it is not today: `03:12:40`, `16 Mar 03:12:40`.
+/// Writes a moment on the 24 h clock of the person's zone; with the date only when it is not today: `03:12:40`, `16 Mar 03:12:40`.
 pub(crate) fn clock(at: Instant, now: Instant) -> String {
+    let (at, now) = (zone::shown(at), zone::shown(now));
     let (h, m, s) = time_of_day(at);
     let time = format!("{h:02}:{m:02}:{s:02}");
     if at.0 / DAY == now.0 / DAY {
@@ -287,6 +290,7 @@ pub(crate) fn clock(at: Instant, now: Instant) -> String {
 
 /// Writes a moment without seconds, for axes and ranges.
 pub(crate) fn clock_short(at: Instant, now: Instant) -> String {
+    let (at, now) = (zone::shown(at), zone::shown(now));
     let (h, m, _) = time_of_day(at);
     let time = format!("{h:02}:{m:02}");
     if at.0 / DAY == now.0 / DAY {
@@ -312,6 +316,17 @@ pub(crate) fn ago(at: Instant, now: Instant) -> String {
         clock(at, now)
     }
 }
+
+/// Writes a time in a broker. 0 is no measure: the message was delivered before its producer had the acknowledgement.
+pub(crate) fn in_broker(nanos: u64) -> String {
+    match nanos {
+        0 => "before the ack".to_owned(),
+        nanos => duration_fine(nanos),
+    }
+}
+
+/// What [`in_broker`] means where it is no time.
+pub(crate) const BEFORE_ACK: &str = "Delivered before the producer had the broker's acknowledgement: the time in the broker cannot be told apart from the send";
 
 /// Writes an age in whole seconds below a minute, then in two units.
 pub(crate) fn age_text(nanos: u64) -> String {

@@ -75,6 +75,9 @@ wire! {
         pub in_per_s: Option<f64>,
         /// Committed by it.
         pub out_per_s: Option<f64>,
+        /// Start of the time that these two rates are of, whatever the range: 5 minutes (`[lag] window`) before
+        /// `read_at`, or since the first reading when that is later. Null where they are.
+        pub rate_from: Option<Instant>,
         /// Until caught up at these rates; null when never or unknown.
         pub drain_ms: Option<u64>,
         /// When its offsets were read.
@@ -83,8 +86,8 @@ wire! {
         pub topics: Vec<String>,
         /// Partitions read.
         pub partitions_read: u32,
-        /// Partitions it has.
-        pub partitions_total: u32,
+        /// Partitions its topics have; null while it is not known what it reads.
+        pub partitions_total: Option<u32>,
         /// Members; null unknown.
         pub members: Option<u32>,
         /// The broker's word: `Stable`, `Empty`.
@@ -148,6 +151,8 @@ wire! {
         pub in_per_s: Option<f64>,
         /// Committed.
         pub out_per_s: Option<f64>,
+        /// Start of the time that these two rates are of.
+        pub rate_from: Option<Instant>,
         /// Until caught up.
         pub drain_ms: Option<u64>,
         /// When its offsets were read.
@@ -198,10 +203,10 @@ wire! {
         pub p95_ns: Option<u64>,
         /// 99th.
         pub p99_ns: Option<u64>,
-        /// Attempts.
-        pub messages: u64,
-        /// Failed attempts.
-        pub errors: u64,
+        /// Attempts; null where no span of the group was ever seen.
+        pub messages: Option<u64>,
+        /// Failed attempts; null where no span of the group was ever seen.
+        pub errors: Option<u64>,
     }
 
     /// A slow trace of a group.
@@ -270,8 +275,11 @@ wire! {
         pub retained: Option<u64>,
         /// Sum of ends; null unknown.
         pub end_offsets: Option<u64>,
-        /// Produced a second, over 5 minutes, from offsets.
+        /// Produced a second, from offsets.
         pub in_per_s: Option<f64>,
+        /// Start of the time that this rate is of: 5 minutes (`[lag] window`) before the last reading, or since the first
+        /// when that is later.
+        pub rate_from: Option<Instant>,
         /// `retention.ms`; negative unlimited.
         pub retention_ms: Option<i64>,
         /// `cleanup.policy` compacts.

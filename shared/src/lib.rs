@@ -37,7 +37,8 @@ wire! {
         pub from: Instant,
         /// End of the range.
         pub to: Instant,
-        /// Start of the part that rates and latencies are of: 5 minutes before `to`, or `from` when that is later.
+        /// Start of the part that rates and latencies are of: 5 minutes before `to`, or `from` when that is later. Rates of
+        /// a group are of its newest readings, and have a `rate_from` of their own.
         pub rate_from: Instant,
     }
 

@@ -58,6 +58,16 @@ wire! {
         pub rejected: BTreeMap<String, u64>,
         /// Requests answered "try again".
         pub refused_retryable: u64,
+        /// Requests that could not be read.
+        pub refused_bad: u64,
+        /// Requests above the size limit.
+        pub refused_too_large: u64,
+        /// Requests whose body did not arrive in time.
+        pub refused_too_slow: u64,
+        /// Requests without the token.
+        pub refused_unauthenticated: u64,
+        /// Connections turned away because so many were open.
+        pub refused_connections: u64,
         /// Metric points refused.
         pub metrics_rejected: u64,
         /// Log records refused.
@@ -66,6 +76,10 @@ wire! {
         pub not_aggregated: u64,
         /// Spans a second over the last minute.
         pub spans_per_s: f64,
+        /// Bytes of the requests in flight, from their arrival to their commit.
+        pub in_flight_bytes: u64,
+        /// Bytes they may have; what would go beyond is answered "try again".
+        pub in_flight_limit_bytes: u64,
         /// Spans waiting for the writer.
         pub queue_spans: u64,
         /// Spans the queue holds at most.
@@ -101,6 +115,23 @@ wire! {
         pub free_bytes: Option<u64>,
         /// How it grows, and what ends that; `null` in the first ten minutes, and when nothing came for a day.
         pub forecast: Option<Forecast>,
+        /// Blocks of spans that cannot be read and are left out, as far as they were met since the start.
+        pub damaged_blocks: u64,
+        /// Span files with damage in them, as far as it was met since the start.
+        pub damaged_files: u64,
+        /// What is damaged, by file; 100 files at most.
+        pub damage: Vec<Damage>,
+    }
+
+    /// Damage of one span file.
+    pub struct Damage {
+        /// The file, in the store's directory.
+        pub file: String,
+        /// Blocks of it that are left out, each some spans that arrived together; `null` where it is not known how many,
+        /// because more than blocks is damaged.
+        pub blocks: Option<u64>,
+        /// What was found, each thing once; 10 at most.
+        pub found: Vec<String>,
     }
 
     /// What comes of the spans of the last day, should as many come every day.
@@ -124,6 +155,13 @@ wire! {
         pub pending: u64,
         /// Nodes or edges folded into `(other)`.
         pub truncated: bool,
+        /// Bytes of history held in memory.
+        pub history_bytes: u64,
+        /// Bytes it may have; beyond, the past becomes coarser.
+        pub history_limit_bytes: u64,
+        /// What of the past is kept coarser or shorter than it should be, to stay within that: a sentence; `null` while
+        /// nothing is.
+        pub coarser: Option<String>,
     }
 
     /// A service seen.
@@ -168,8 +206,8 @@ wire! {
         pub last_read: Option<Instant>,
         /// How long it took.
         pub last_poll_ns: Option<u64>,
-        /// Brokers: `host:port`.
-        pub brokers: Vec<String>,
+        /// Brokers: `host:port`; null before the first read.
+        pub brokers: Option<Vec<String>>,
         /// Topics, internal ones left out.
         pub topics: Option<u64>,
         /// Partitions.

@@ -39,7 +39,7 @@ wire! {
         pub services: Vec<String>,
         /// Topics in order of appearance.
         pub topics: Vec<String>,
-        /// Longest time in a broker.
+        /// Longest time in a broker; 0: every message was delivered before its producer's span ended.
         pub in_broker_ns: Option<u64>,
         /// Business identities found.
         pub correlations: Vec<CorrelationValue>,
@@ -100,7 +100,8 @@ wire! {
         pub error: Option<SpanError>,
         /// Its messaging half.
         pub messaging: Option<SpanMessaging>,
-        /// Producer's end to this span's start; 0 when negative; null without a producer.
+        /// Producer's end to this span's start; 0 when it started before: the acknowledgement came after the delivery.
+        /// Null without a producer.
         pub in_broker_ns: Option<u64>,
         /// This process span starts before its producer starts: a clock is wrong.
         pub clock_skew: bool,
@@ -207,7 +208,7 @@ wire! {
         pub producer_span_id: Option<String>,
         /// Consumer span.
         pub consumer_span_id: Option<String>,
-        /// Time in broker.
+        /// Time in broker; 0 when it was delivered before its producer's span ended.
         pub in_broker_ns: Option<u64>,
         /// Handling time; null where no span covers it.
         pub process_ns: Option<u64>,
@@ -263,7 +264,7 @@ wire! {
         pub at: Instant,
         /// Duration; null for waiting.
         pub duration_ns: Option<u64>,
-        /// Time in broker before it.
+        /// Time in broker before it; 0 when it was delivered before its producer's span ended.
         pub in_broker_ns: Option<u64>,
         /// Lane it leaves.
         pub from: String,

@@ -123,7 +123,7 @@ fn summary(
     consumers: &Consumers,
 ) -> wire::GroupSummary {
     let mark_ms = millis(api.marks.of(group));
-    let time_lag_ms = lag.time_lag.map(|lag| millis(lag.duration));
+    let time_lag_ms = lag.time_lag.map(engine::TimeLag::millis);
     wire::GroupSummary {
         cluster: cluster.to_string(),
         group: group.to_string(),
@@ -138,6 +138,7 @@ fn summary(
         time_lag_bound: lag.time_lag.map(|lag| bound(lag.bound)),
         in_per_s: lag.in_per_s,
         out_per_s: lag.out_per_s,
+        rate_from: lag.rate_from.map(instant),
         drain_ms: lag.drain.map(millis),
         read_at: lag.read_at.map(instant),
         topics: lag.topics.iter().map(|topic| topic.to_string()).collect(),
@@ -169,10 +170,11 @@ fn partition(key: &TopicPartition, lag: &engine::PartitionLag) -> wire::Partitio
         lag_is_upper_bound: lag.lag_is_upper_bound,
         lag_by_tools: lag.lag_by_tools,
         lost_messages: lag.lost_messages,
-        time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
+        time_lag_ms: lag.time_lag.map(engine::TimeLag::millis),
         time_lag_bound: lag.time_lag.map(|lag| bound(lag.bound)),
         in_per_s: lag.in_per_s,
         out_per_s: lag.out_per_s,
+        rate_from: lag.rate_from.map(instant),
         drain_ms: lag.drain.map(millis),
         read_at: lag.read_at.map(instant),
     }
@@ -339,6 +341,7 @@ fn topic_summary(
     let reads = |group: &highwater_model::broker::GroupFacts| {
         group.committed.keys().any(|at| at.topic == *topic)
     };
+    let rate = ends.and_then(|_| state.lag.read().topic_rate(cluster, topic));
     wire::TopicSummary {
         cluster: cluster.to_string(),
         topic: topic.to_string(),
@@ -348,7 +351,8 @@ fn topic_summary(
             .zip(starts)
             .map(|(ends, starts)| ends.saturating_sub(starts)),
         end_offsets: ends,
-        in_per_s: ends.and_then(|_| state.lag.read().topic_rate(cluster, topic)),
+        in_per_s: rate.map(|(per_s, _)| per_s),
+        rate_from: rate.map(|(_, from)| instant(from)),
         retention_ms: facts.retention_ms,
         compacted: facts.compacted,
         groups: sample
@@ -369,7 +373,7 @@ impl ApiState {
             state: state(lag.state),
             reason: lag.reason.clone(),
             lag_messages: lag.lag_messages,
-            time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
+            time_lag_ms: lag.time_lag.map(engine::TimeLag::millis),
             mark_ms: millis(self.marks.of(group)),
         })
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use highwater_flow as flow;
 use highwater_model::{Span, UnixNanos};
 use highwater_shared::lag as wire;
 use highwater_store::SpanReader;
@@ -132,17 +131,18 @@ async fn process(
     })
     .await
     .map_err(ApiError::internal("computing process times"))?;
-    let point = |(index, work): (u64, flow::GroupWork)| {
-        let percentiles = work.process.percentiles();
+    let point = |index: usize| {
+        let work = work.as_ref().and_then(|work| work.get(index));
+        let percentiles = work.and_then(|work| work.process.percentiles());
         wire::ProcessPoint {
-            at: instant(UnixNanos((first + index) * step)),
+            at: instant(UnixNanos((first + index as u64) * step)),
             p95_ns: percentiles.map(|p| p.p95_ns),
             p99_ns: percentiles.map(|p| p.p99_ns),
-            messages: work.attempts,
-            errors: work.errors,
+            messages: work.map(|work| work.attempts),
+            errors: work.map(|work| work.errors),
         }
     };
-    Ok((0..).zip(work).map(point).collect())
+    Ok((0..steps).map(point).collect())
 }
 
 /// The slowest handlings of the range, each with its longest child.

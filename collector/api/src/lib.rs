@@ -46,7 +46,7 @@ use highwater_flow::Flow;
 use highwater_lag::LagEngine;
 use highwater_model::UnixNanos;
 use highwater_pipeline::Stats;
-use highwater_receivers::Counters;
+use highwater_receivers::{Counters, InFlight};
 use highwater_shared::status::Listeners;
 use highwater_store::Store;
 use parking_lot::RwLock;
@@ -112,6 +112,8 @@ pub struct Rooms {
     pub pipeline: Arc<Stats>,
     /// The receivers' counters.
     pub counters: Arc<Counters>,
+    /// What the requests in flight hold.
+    pub in_flight: InFlight,
     /// Who may ask.
     pub access: Access,
     /// This process.

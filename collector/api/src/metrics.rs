@@ -285,6 +285,33 @@ fn own(state: &ApiState, out: &mut Exposition) {
         "Requests answered: try again.",
     )
     .sample(&[], received.refused_retryable);
+    let mut family = out.counter(
+        "highwater_requests_failed_total",
+        "Requests refused for good, by reason.",
+    );
+    for (reason, count) in [
+        ("unreadable", received.refused_bad),
+        ("too_large", received.refused_too_large),
+        ("too_slow", received.refused_too_slow),
+        ("unauthenticated", received.refused_unauthenticated),
+    ] {
+        family.sample(&[("reason", reason)], count);
+    }
+    out.counter(
+        "highwater_connections_refused_total",
+        "Connections turned away because so many were open.",
+    )
+    .sample(&[], received.refused_connections);
+    out.gauge(
+        "highwater_in_flight_bytes",
+        "Bytes of the requests in flight, from their arrival to their commit.",
+    )
+    .sample(&[], state.in_flight.bytes());
+    out.gauge(
+        "highwater_in_flight_limit_bytes",
+        "Bytes that the requests in flight may have.",
+    )
+    .sample(&[], state.in_flight.limit_bytes());
     out.gauge("highwater_queue_spans", "Spans that wait for the writer.")
         .sample(&[], state.pipeline.queued_spans());
     let mut family = out.gauge(
@@ -303,4 +330,34 @@ fn own(state: &ApiState, out: &mut Exposition) {
         .sample(&[], stats.bytes);
     out.gauge("highwater_store_spans", "Spans kept.")
         .sample(&[], stats.spans);
+    out.gauge(
+        "highwater_store_damaged_blocks",
+        "Blocks of spans that cannot be read and are left out, as far as they were met since the start.",
+    )
+    .sample(&[], stats.damaged_blocks);
+    out.gauge(
+        "highwater_store_damaged_files",
+        "Span files with damage in them, as far as it was met since the start.",
+    )
+    .sample(&[], stats.damaged_files);
+    let (history, limit, coarsened) = {
+        let flow = state.flow.read();
+        let (bytes, limit) = (flow.history_bytes(), flow.history_limit_bytes());
+        (bytes, limit, flow.stats().coarsened)
+    };
+    out.gauge(
+        "highwater_flow_history_bytes",
+        "Bytes of the map's history in memory.",
+    )
+    .sample(&[], history);
+    out.gauge(
+        "highwater_flow_history_limit_bytes",
+        "Bytes that it may have; beyond, the past becomes coarser.",
+    )
+    .sample(&[], limit);
+    out.gauge(
+        "highwater_flow_coarsened",
+        "Steps by which the map's past is coarser than it should be, to stay within that; 0 when it is not.",
+    )
+    .sample(&[], coarsened);
 }

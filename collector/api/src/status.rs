@@ -1,5 +1,6 @@
 //! Status of the collector and its clusters; health of the process.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -9,7 +10,7 @@ use highwater_flow as flow;
 use highwater_model::UnixNanos;
 use highwater_model::broker::ClusterState;
 use highwater_shared::status as wire;
-use highwater_store::Limit;
+use highwater_store::{Finding, Limit};
 
 use crate::problem::ApiError;
 use crate::respond::json;
@@ -29,11 +30,11 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
     let received = state.counters.snapshot();
     let pipeline = &state.pipeline;
     let stats = state.store.stats();
-    let (flow_stats, pending, environments) = {
+    let flow = flow_status(state, now).await?;
+    let (flow_stats, environments) = {
         let flow = state.flow.read();
-        (flow.stats(), flow.pending(), flow.environments())
+        (flow.stats(), flow.environments())
     };
-    let (nodes, edges, truncated) = map_size(state, now).await?;
     let services = state.services.all();
     let about = &state.about;
     let mut named: Vec<String> = state
@@ -67,10 +68,17 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
                 .map(|(reason, count)| ((*reason).to_owned(), *count))
                 .collect(),
             refused_retryable: received.refused_retryable,
+            refused_bad: received.refused_bad,
+            refused_too_large: received.refused_too_large,
+            refused_too_slow: received.refused_too_slow,
+            refused_unauthenticated: received.refused_unauthenticated,
+            refused_connections: received.refused_connections,
             metrics_rejected: received.metrics_rejected,
             logs_rejected: received.logs_rejected,
             not_aggregated: flow_stats.ahead + flow_stats.too_old,
             spans_per_s: state.services.rate(now),
+            in_flight_bytes: state.in_flight.bytes() as u64,
+            in_flight_limit_bytes: state.in_flight.limit_bytes() as u64,
             queue_spans: pipeline.queued_spans() as u64,
             queue_capacity: pipeline.capacity_spans() as u64,
             commit_p50_ns: pipeline.commit_quantile_ns(0.5),
@@ -97,13 +105,11 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
                 .to_owned(),
                 at: instant(forecast.at),
             }),
+            damaged_blocks: stats.damaged_blocks,
+            damaged_files: stats.damaged_files,
+            damage: damage(state.store.damage()),
         },
-        flow: wire::FlowStatus {
-            nodes,
-            edges,
-            pending: pending as u64,
-            truncated,
-        },
+        flow,
         environments: named,
         clusters: state
             .clusters
@@ -116,8 +122,30 @@ pub(crate) async fn read(state: &ApiState) -> Result<wire::Status, ApiError> {
     })
 }
 
-/// Nodes and edges of the last hour's map.
-async fn map_size(state: &ApiState, now: UnixNanos) -> Result<(u64, u64, bool), ApiError> {
+/// Files whose damage is listed, and what is said of one of them.
+const DAMAGED_FILES: usize = 100;
+const FOUND_IN_A_FILE: usize = 10;
+
+/// Findings by file.
+fn damage(findings: Vec<Finding>) -> Vec<wire::Damage> {
+    let mut files = BTreeMap::<String, wire::Damage>::new();
+    for Finding { file, block, what } in findings {
+        let of_file = files.entry(file.clone()).or_insert_with(|| wire::Damage {
+            file,
+            blocks: Some(0),
+            found: Vec::new(),
+        });
+        // What is wrong with more than a block may hide blocks that nobody counts.
+        of_file.blocks = of_file.blocks.zip(block).map(|(blocks, _)| blocks + 1);
+        if of_file.found.len() < FOUND_IN_A_FILE && !of_file.found.contains(&what) {
+            of_file.found.push(what);
+        }
+    }
+    files.into_values().take(DAMAGED_FILES).collect()
+}
+
+/// The map of the last hour in numbers, and what the flow keeps for it.
+async fn flow_status(state: &ApiState, now: UnixNanos) -> Result<wire::FlowStatus, ApiError> {
     let query = flow::TopologyQuery {
         from: now - Duration::from_secs(3_600),
         to: now,
@@ -125,11 +153,16 @@ async fn map_size(state: &ApiState, now: UnixNanos) -> Result<(u64, u64, bool), 
         ..Default::default()
     };
     let topology = state.map(query).await?;
-    Ok((
-        topology.nodes.len() as u64,
-        topology.edges.len() as u64,
-        topology.truncated,
-    ))
+    let flow = state.flow.read();
+    Ok(wire::FlowStatus {
+        nodes: topology.nodes.len() as u64,
+        edges: topology.edges.len() as u64,
+        pending: flow.pending() as u64,
+        truncated: topology.truncated,
+        history_bytes: flow.history_bytes() as u64,
+        history_limit_bytes: flow.history_limit_bytes() as u64,
+        coarser: flow.coarser(),
+    })
 }
 
 pub(crate) async fn brokers(
@@ -169,7 +202,7 @@ fn cluster(entry: &Entry) -> wire::Cluster {
         since: instant(status.since),
         last_read: status.last_read.map(instant),
         last_poll_ns: status.last_poll_ns,
-        brokers: sample.map_or_else(Vec::new, |s| {
+        brokers: sample.map(|s| {
             s.brokers
                 .iter()
                 .map(|(_, address)| address.to_string())
@@ -194,4 +227,31 @@ pub(crate) async fn readyz(State(state): State<ApiState>) -> Response {
         None => return "ready\n".into_response(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Finding, damage};
+
+    fn finding(file: &str, block: Option<u64>, what: &str) -> Finding {
+        Finding {
+            file: file.to_owned(),
+            block,
+            what: what.to_owned(),
+        }
+    }
+
+    #[test]
+    fn damage_is_told_by_file_and_blocks_that_nobody_can_count_are_not_counted() {
+        let found = damage(vec![
+            finding("spans-2.db", Some(7), "its checksum is wrong"),
+            finding("spans-2.db", Some(9), "its checksum is wrong"),
+            finding("spans-1.db", None, "it ended 4096 bytes too early"),
+            finding("spans-1.db", Some(3), "its checksum is wrong"),
+        ]);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].file, "spans-1.db");
+        assert_eq!((found[0].blocks, found[0].found.len()), (None, 2));
+        assert_eq!((found[1].blocks, found[1].found.len()), (Some(2), 1));
+    }
 }

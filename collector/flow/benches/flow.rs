@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use highwater_flow::{Config, Flow, TopologyQuery};
-use highwater_model::raw::{SpanKind, StatusCode};
-use highwater_model::span::{ClusterHint, Messaging};
+use highwater_model::raw::SpanKind;
+use highwater_model::span::Messaging;
 use highwater_model::{Operation, ServiceKey, Span, SpanId, TraceId, UnixNanos};
 
 /// The collector's own.
@@ -57,21 +57,10 @@ fn text(word: &str, at: u64) -> Arc<str> {
 
 fn message(operation: Operation, topic: u64, group: bool, offset: u64) -> Messaging {
     Messaging {
-        system: "kafka".into(),
-        operation,
-        destination: Some(text("topic", topic)),
         group: group.then(|| text("group", topic)),
         partition: Some((offset % 12) as i32),
         offset: Some((offset / 12) as i64),
-        message_id: None,
-        client_id: None,
-        key: None,
-        batch_count: None,
-        tombstone: false,
-        body_size: None,
-        cluster: ClusterHint::default(),
-        duration_is_work: operation == Operation::Process,
-        backoff: false,
+        ..Messaging::kafka(operation, text("topic", topic))
     }
 }
 
@@ -125,26 +114,24 @@ fn trace(number: u64, at: u64, parts: [Part; 5], spans: &mut Vec<Span>) {
     };
     for (order, (kind, service, messaging)) in parts.into_iter().enumerate().rev() {
         let order = order as u64;
+        let service = ServiceKey {
+            environment: "prod".into(),
+            namespace: "shop".into(),
+            name: service,
+        };
+        let start = at + order * 3_000_000;
+        let end = start + 2_000_000 + number % 977 * 1_000;
         spans.push(Span {
-            trace_id: TraceId(id),
-            span_id: span_id(order),
             parent: order.checked_sub(1).map(span_id),
-            service: ServiceKey {
-                environment: "prod".into(),
-                namespace: "shop".into(),
-                name: service,
-            },
-            instance: None,
             scope: "bench".into(),
-            name: "span".into(),
             kind,
-            start: UnixNanos(at + order * 3_000_000),
-            end: UnixNanos(at + order * 3_000_000 + 2_000_000 + number % 977 * 1_000),
-            status: StatusCode::Unset,
-            error: None,
             messaging,
-            links: Vec::new(),
-            correlations: Vec::new(),
+            ..Span::plain(
+                TraceId(id),
+                span_id(order),
+                service,
+                (UnixNanos(start), UnixNanos(end)),
+            )
         });
     }
 }

@@ -3,54 +3,31 @@
 use std::time::Instant;
 
 use highwater_flow::trace::assemble;
-use highwater_model::raw::{SpanKind, StatusCode};
-use highwater_model::span::{ClusterHint, Link, Messaging, ServiceKey};
+use highwater_model::span::{Link, Messaging, ServiceKey};
 use highwater_model::{Operation, Span, SpanId, TraceId, UnixNanos};
 
 const SPANS: u64 = 100_000;
 
 fn span(n: u64, parent: Option<u64>) -> Span {
+    let service = ServiceKey {
+        environment: "default".into(),
+        namespace: "".into(),
+        name: ["checkout", "billing", "stock", "mail"][(n % 4) as usize].into(),
+    };
+    let time = (UnixNanos(n * 1_000), UnixNanos(n * 1_000 + 500));
     Span {
-        trace_id: TraceId([1; 16]),
-        span_id: SpanId((n + 1).to_be_bytes()),
         parent: parent.map(|parent| SpanId((parent + 1).to_be_bytes())),
-        service: ServiceKey {
-            environment: "default".into(),
-            namespace: "".into(),
-            name: ["checkout", "billing", "stock", "mail"][(n % 4) as usize].into(),
-        },
-        instance: None,
-        scope: "".into(),
-        name: "work".into(),
-        kind: SpanKind::Internal,
-        start: UnixNanos(n * 1_000),
-        end: UnixNanos(n * 1_000 + 500),
-        status: StatusCode::Unset,
-        error: None,
-        messaging: None,
-        links: Vec::new(),
-        correlations: Vec::new(),
+        ..Span::plain(
+            TraceId([1; 16]),
+            SpanId((n + 1).to_be_bytes()),
+            service,
+            time,
+        )
     }
 }
 
 fn message(mut span: Span, operation: Operation) -> Span {
-    span.messaging = Some(Messaging {
-        system: "kafka".into(),
-        operation,
-        destination: Some("orders".into()),
-        group: None,
-        partition: None,
-        offset: None,
-        message_id: None,
-        client_id: None,
-        key: None,
-        batch_count: None,
-        tombstone: false,
-        body_size: None,
-        cluster: ClusterHint::default(),
-        duration_is_work: operation == Operation::Process,
-        backoff: false,
-    });
+    span.messaging = Some(Messaging::kafka(operation, "orders"));
     span
 }
 

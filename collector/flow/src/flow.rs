@@ -19,6 +19,7 @@ use crate::names::{Names, RawKey};
 use crate::series::{Delta, Horizons, Tier, Timed, Widths};
 use crate::table::{Role, Table};
 use crate::touched::Touched;
+use crate::trace::words;
 
 /// A cluster that the operator configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -341,6 +342,40 @@ impl Flow {
     #[must_use]
     pub fn history_bytes(&self) -> usize {
         self.aggregates.size()
+    }
+
+    /// [`Config::max_history`].
+    #[must_use]
+    pub fn history_limit_bytes(&self) -> usize {
+        self.config.max_history
+    }
+
+    /// What of the past is kept coarser or shorter than configured, because history took too much room: a sentence,
+    /// `None` while nothing is. See [`Stats::coarsened`].
+    #[must_use]
+    pub fn coarser(&self) -> Option<String> {
+        let whole = self.config.horizons();
+        let left = whole.pressed(self.stats.coarsened);
+        let shorter = |what: &str, left: u64, whole: u64| {
+            let (is, was) = (words::duration(left), words::duration(whole));
+            (left < whole).then(|| format!("{what} for {is} instead of {was}"))
+        };
+        let parts: Vec<String> = [
+            shorter("steps of 10\u{a0}s", left.hot, whole.hot),
+            shorter("minutes", left.warm, whole.warm),
+            shorter("latencies", left.detail, whole.detail),
+            shorter("counts", left.retention, whole.retention),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let limit = words::bytes(self.config.max_history);
+        (!parts.is_empty()).then(|| {
+            format!(
+                "To stay within {limit}, the map keeps {}.",
+                parts.join(", ")
+            )
+        })
     }
 
     /// Forgets series and names that nothing needs any more.

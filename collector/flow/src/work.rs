@@ -22,7 +22,7 @@ pub struct GroupWork {
 
 impl Flow {
     /// The work of a group in `steps` steps of `step_ns` nanoseconds from `from`. A bucket belongs to the step that it
-    /// starts in, so that counts add up to those of the whole range.
+    /// starts in, so that counts add up to those of the whole range. `None` for a group that no span tells of.
     ///
     /// Cost: linear in the series of the environment and in the group's buckets within the range.
     #[must_use]
@@ -34,7 +34,8 @@ impl Flow {
         from: UnixNanos,
         step_ns: u64,
         steps: usize,
-    ) -> Vec<GroupWork> {
+    ) -> Option<Vec<GroupWork>> {
+        let mut told = false;
         let mut work = vec![GroupWork::default(); steps];
         let step_ns = step_ns.max(1);
         let resolver = Resolver::new(
@@ -59,6 +60,7 @@ impl Flow {
             if !same {
                 continue;
             }
+            told = true;
             for (bucket, cell) in series.range(from.0, to) {
                 let index = bucket.saturating_sub(from.0) / step_ns;
                 if let Some(step) = work.get_mut(index as usize) {
@@ -70,6 +72,6 @@ impl Flow {
                 }
             }
         }
-        work
+        told.then_some(work)
     }
 }

@@ -151,6 +151,9 @@ fn a_full_history_is_coarser_and_loses_no_count() {
         flow.stats()
     );
     assert_eq!(whole.stats().coarsened, 0);
+    assert_eq!(whole.coarser(), None);
+    let said = flow.coarser().unwrap();
+    assert!(said.contains("the map keeps minutes for"), "{said}");
     for back in [48, 24, 5, 1] {
         let (mine, full) = (
             between(&flow, end - back * HOUR, end, end),

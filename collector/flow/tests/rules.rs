@@ -531,7 +531,9 @@ fn a_groups_work_over_time_adds_up_to_its_edge() {
     let step = 30_000 * MS;
     let from = UnixNanos(query().from.0 / step * step);
     let steps = usize::try_from((NOW.0 - from.0) / step + 1).unwrap();
-    let work = flow.group_work("prod", "unknown", "g", from, step, steps);
+    let work_of = |group| flow.group_work("prod", "unknown", group, from, step, steps);
+    assert!(work_of("silent").is_none(), "no span tells of it");
+    let work = work_of("g").unwrap();
     assert_eq!(work.len(), steps);
     let attempts: u64 = work.iter().map(|step| step.attempts).sum();
     let errors: u64 = work.iter().map(|step| step.errors).sum();

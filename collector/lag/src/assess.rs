@@ -67,6 +67,7 @@ pub(crate) fn unreadable(
         time_lag: None,
         in_per_s: None,
         out_per_s: None,
+        rate_from: None,
         drain: None,
         retention_left: None,
         moved_at: None,
@@ -123,6 +124,10 @@ pub(crate) fn assess(
         .map(|(appended, _)| appended)
         .or_else(|| history.rate(config.window));
     let out_per_s = rates.map(|(_, committed)| committed);
+    let rate_from = in_per_s.and_then(|_| match rates {
+        Some(_) => track.rates_from(),
+        None => history.rate_from(config.window),
+    });
     let drain = drain(lag_messages, rates);
     let retention_left = retention_left(&facts, lag_messages, time_lag, compacted);
 
@@ -144,6 +149,7 @@ pub(crate) fn assess(
         time_lag,
         in_per_s,
         out_per_s,
+        rate_from,
         drain,
         retention_left,
         moved_at: track.moved_at,
@@ -446,10 +452,12 @@ pub(crate) fn group_reason(name: &str, group: &GroupLag) -> String {
         }
     };
     sentence.push_str(&retention(group.retention_left, group.retention_ms));
-    if group.partitions_read < group.partitions_total {
+    if let Some(total) = group.partitions_total
+        && group.partitions_read < total
+    {
         sentence.push_str(&format!(
-            "; {} of {} partitions read",
-            group.partitions_read, group.partitions_total
+            "; {} of {total} partitions read",
+            group.partitions_read
         ));
     }
     sentence.push('.');

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use highwater_model::UnixNanos;
 use highwater_model::broker::{
-    GroupFacts, Known, PartitionOffsets, Sample, TopicFacts, TopicPartition,
+    GroupFacts, Known, LagRow, PartitionOffsets, Sample, TopicFacts, TopicPartition,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::assess::{self, Facts, GroupMotion};
 use crate::history::{EndHistory, since};
 use crate::track::{Point, Track};
-use crate::types::{Config, GroupLag, PartitionLag, State};
+use crate::types::{Config, GroupLag, PartitionLag, State, TimeLag};
 
 /// Ages at which a partition's end is asked for when nothing is known of its past.
 const SEED_AGES: [Duration; 7] = [
@@ -119,6 +119,27 @@ impl LagEngine {
         &self.groups
     }
 
+    /// What history keeps of a cluster's groups as they are now, read at `at`: a row a partition.
+    #[must_use]
+    pub fn rows(&self, cluster: &str, at: UnixNanos) -> Vec<LagRow> {
+        let mut rows = Vec::new();
+        for ((name, group), lag) in self.groups.iter().filter(|((c, _), _)| **c == *cluster) {
+            rows.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
+                cluster: Arc::clone(name),
+                group: Arc::clone(group),
+                topic: Arc::clone(&key.topic),
+                partition: key.partition,
+                at,
+                committed: lag.committed,
+                end: lag.end,
+                log_start: lag.log_start,
+                time_lag_ms: lag.time_lag.map(TimeLag::millis),
+                state: lag.state as u8,
+            }));
+        }
+        rows
+    }
+
     /// How often a committed offset was ahead of an end that had been read before it, and lag was held at 0.
     #[must_use]
     pub const fn clamps(&self) -> u64 {
@@ -137,21 +158,24 @@ impl LagEngine {
         partition.ends.rate(self.config.window)
     }
 
-    /// Messages appended a second to a whole topic over the window; `None` when that is known of none of its
-    /// partitions.
+    /// Messages appended a second to a whole topic over the window, and since when that is: the earliest of its
+    /// partitions'. `None` when it is known of none of them.
     #[must_use]
-    pub fn topic_rate(&self, cluster: &str, topic: &str) -> Option<f64> {
+    pub fn topic_rate(&self, cluster: &str, topic: &str) -> Option<(f64, UnixNanos)> {
         let partitions = &self.memory.clusters.get(cluster)?.partitions;
         let first = TopicPartition {
             topic: Arc::from(topic),
             partition: i32::MIN,
         };
-        assess::sum(
-            partitions
-                .range(&first..)
-                .take_while(|(partition, _)| &*partition.topic == topic)
-                .map(|(_, partition)| partition.ends.rate(self.config.window)),
-        )
+        let window = self.config.window;
+        partitions
+            .range(&first..)
+            .take_while(|(partition, _)| &*partition.topic == topic)
+            .filter_map(|(_, partition)| {
+                let ends = &partition.ends;
+                ends.rate(window).zip(ends.rate_from(window))
+            })
+            .reduce(|(sum, from), (rate, since)| (sum + rate, from.min(since)))
     }
 
     /// Adds what the broker's time index, or stored history, tells of the past: where a partition ended at a time.
@@ -351,6 +375,7 @@ impl LagEngine {
             group.time_lag = None;
             group.in_per_s = None;
             group.out_per_s = None;
+            group.rate_from = None;
             group.drain = None;
             group.retention_left = None;
             group.partitions_read = 0;
@@ -674,6 +699,7 @@ impl Step<'_> {
             time_lag: assess::longest(all().map(|lag| lag.time_lag)),
             in_per_s: assess::sum(all().map(|lag| lag.in_per_s)),
             out_per_s: assess::sum(all().map(|lag| lag.out_per_s)),
+            rate_from: all().filter_map(|lag| lag.rate_from).min(),
             drain,
             retention_left: all().filter_map(|lag| lag.retention_left).min(),
             retention_ms: {
@@ -684,7 +710,11 @@ impl Step<'_> {
             read_at: facts.error.is_none().then_some(facts.read_at),
             moved_at: all().filter_map(|lag| lag.moved_at).max(),
             partitions_read: count(all().filter(|lag| lag.lag_by_tools.is_some()).count()),
-            partitions_total: known_topics().map(|topic| topic.partitions).sum(),
+            partitions_total: match &facts.error {
+                Some(_) => None,
+                None if topics.is_empty() => Some(0),
+                None => assess::sum(known_topics().map(|topic| Some(topic.partitions))),
+            },
             topics: Vec::new(),
             members: facts
                 .members

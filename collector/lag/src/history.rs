@@ -175,6 +175,12 @@ impl EndHistory {
         (span >= 0.5).then(|| ((last.end as f64 - end) / span).max(0.0))
     }
 
+    /// Since when [`EndHistory::rate`] is.
+    pub(crate) fn rate_from(&self, window: Duration) -> Option<UnixNanos> {
+        let (first, last) = (self.points.first()?, self.points.last()?);
+        Some(first.at.max(last.at - window))
+    }
+
     /// Drops points that interpolation hardly misses. The ends of flat stretches stay: between them nothing came, and
     /// after them something did, at a known time.
     fn thin(&mut self, now: UnixNanos) {
@@ -347,6 +353,7 @@ mod tests {
             Some(8_000.0 / 350.0)
         );
         assert_eq!(EndHistory::default().rate(GAP), None);
+        assert_eq!(EndHistory::default().rate_from(GAP), None);
     }
 
     proptest! {

@@ -162,6 +162,11 @@ impl Track {
         })
     }
 
+    /// Since when [`Track::rates`] are.
+    pub(crate) fn rates_from(&self) -> Option<UnixNanos> {
+        self.points.front().map(|first| first.at)
+    }
+
     /// The lag grows: it never fell by more than the samples' own noise, and each third of the points is higher on
     /// average than the one before. Told after a fifth of the window, long before it ends.
     pub(crate) fn falls_behind(&self, window: Duration) -> bool {

@@ -96,6 +96,14 @@ pub struct TimeLag {
     pub bound: Bound,
 }
 
+impl TimeLag {
+    /// The age in whole milliseconds.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Messages that a read_committed consumer cannot reach yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenTransaction {
@@ -142,6 +150,8 @@ pub struct PartitionLag {
     pub in_per_s: Option<f64>,
     /// Committed a second, over the window.
     pub out_per_s: Option<f64>,
+    /// Since when these rates are: the window before `read_at`, or less where less was seen.
+    pub rate_from: Option<UnixNanos>,
     /// Until caught up at these rates; `None` when never, or unknown.
     pub drain: Option<Duration>,
     /// Until the oldest unread message is deleted; `None` unlimited, unknown, or nothing unread.
@@ -173,6 +183,8 @@ pub struct GroupLag {
     pub in_per_s: Option<f64>,
     /// Committed a second by it.
     pub out_per_s: Option<f64>,
+    /// Since when these rates are: the earliest of its partitions'.
+    pub rate_from: Option<UnixNanos>,
     /// Until every partition is caught up.
     pub drain: Option<Duration>,
     /// Least of its partitions'.
@@ -187,8 +199,8 @@ pub struct GroupLag {
     pub topics: Vec<Arc<str>>,
     /// Partitions that it has a commit on, and that could be read.
     pub partitions_read: u32,
-    /// Partitions of its topics.
-    pub partitions_total: u32,
+    /// Partitions of its topics; `None` while it is not known what it reads, or how many those have.
+    pub partitions_total: Option<u32>,
     /// Members; `None` unknown.
     pub members: Option<u32>,
     /// The broker's word: `Stable`, `Empty`; `None` unknown.

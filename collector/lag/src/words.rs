@@ -25,8 +25,24 @@ pub(crate) fn messages(number: u64) -> String {
 
 /// `2 d 4 h`, `13 h 10 m`, `3 m 20 s`, `12 s`; `under 1 s` below that.
 pub(crate) fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600, seconds / 60);
+    // Rounded as the pages round: a figure and its sentence say the same.
+    let exact = duration.as_secs();
+    let seconds = if exact == 0 {
+        0
+    } else {
+        exact.saturating_add(u64::from(duration.subsec_millis() >= 500))
+    };
+    let minutes = if seconds < 3_600 {
+        seconds / 60
+    } else {
+        seconds.saturating_add(30) / 60
+    };
+    let hours = if minutes < 1_440 {
+        minutes / 60
+    } else {
+        seconds.saturating_add(1_800) / 3_600
+    };
+    let days = hours / 24;
     let pair = |large: u64, large_unit: char, small: u64, small_unit: char| {
         if small == 0 {
             format!("{large}{NBSP}{large_unit}")
@@ -75,6 +91,14 @@ mod tests {
             (187_200, "2 d 4 h"),
         ] {
             assert_eq!(plain(&duration(Duration::from_secs(seconds))), text);
+        }
+        for (millis, text) in [
+            (999, "under 1 s"),
+            (63_700, "1 m 4 s"),
+            (3_599_600, "1 h"),
+            (86_399_000, "1 d"),
+        ] {
+            assert_eq!(plain(&duration(Duration::from_millis(millis))), text);
         }
     }
 }

@@ -416,7 +416,10 @@ fn partitions_that_the_group_does_not_read_yet_are_told() {
     bench.partitions = 6;
     let rows: Vec<Row> = (0..4).map(|partition| row(partition, 5, 5)).collect();
     let group = bench.poll(&rows);
-    assert_eq!((group.partitions_read, group.partitions_total), (4, 6));
+    assert_eq!(
+        (group.partitions_read, group.partitions_total),
+        (4, Some(6))
+    );
     assert_eq!(
         group.reason,
         "billing is up to date on orders; 4 of 6 partitions read."
@@ -731,7 +734,11 @@ fn a_topics_rate_needs_no_group() {
         bench.engine.step(&sample, at(bench.now));
         bench.now += POLL;
     }
-    assert_eq!(bench.engine.topic_rate("kafka", "orders"), Some(12.0));
+    let begin = at(bench.now - POLL * 5);
+    assert_eq!(
+        bench.engine.topic_rate("kafka", "orders"),
+        Some((12.0, begin))
+    );
     assert_eq!(bench.engine.topic_rate("kafka", "nothing"), None);
     assert_eq!(
         bench.engine.append_rate("kafka", &place("orders", 1)),

@@ -136,3 +136,29 @@ pub struct ClusterStatus {
     /// What the last successful poll could not read, and why.
     pub incomplete: Option<Arc<str>>,
 }
+
+/// One partition of one group at one poll, as lag told it and history keeps it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LagRow {
+    /// The cluster's configured name.
+    pub cluster: Arc<str>,
+    /// The group. Empty: only the partition's ends are kept, for a topic that no group reads.
+    pub group: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The poll, the same for all rows of it. Two rows with the same cluster, topic, partition and instant have the
+    /// same `end` and `log_start`; the last written count.
+    pub at: UnixNanos,
+    /// Committed offset; `None` unknown or never committed, which `state` tells.
+    pub committed: Option<i64>,
+    /// End offset; `None` unknown.
+    pub end: Option<i64>,
+    /// Log start offset; `None` unknown.
+    pub log_start: Option<i64>,
+    /// Time lag in milliseconds; `None` unknown.
+    pub time_lag_ms: Option<u64>,
+    /// The partition's state, as the lag room numbers it.
+    pub state: u8,
+}

@@ -80,6 +80,30 @@ pub struct Messaging {
     pub backoff: bool,
 }
 
+impl Messaging {
+    /// A message of one of Kafka's topics, and nothing else told; a process covers its handler's work.
+    #[must_use]
+    pub fn kafka(operation: Operation, topic: impl Into<Arc<str>>) -> Self {
+        Self {
+            system: "kafka".into(),
+            operation,
+            destination: Some(topic.into()),
+            group: None,
+            partition: None,
+            offset: None,
+            message_id: None,
+            client_id: None,
+            key: None,
+            batch_count: None,
+            tombstone: false,
+            body_size: None,
+            cluster: ClusterHint::default(),
+            duration_is_work: operation == Operation::Process,
+            backoff: false,
+        }
+    }
+}
+
 /// A link, with the per-message attributes some SDKs write there.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Link {
@@ -147,6 +171,33 @@ pub struct Span {
 }
 
 impl Span {
+    /// A root that a service did by itself, and nothing else told.
+    #[must_use]
+    pub fn plain(
+        trace_id: TraceId,
+        span_id: SpanId,
+        service: ServiceKey,
+        (start, end): (UnixNanos, UnixNanos),
+    ) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            parent: None,
+            service,
+            instance: None,
+            scope: "".into(),
+            name: "span".into(),
+            kind: SpanKind::Internal,
+            start,
+            end,
+            status: StatusCode::Unset,
+            error: None,
+            messaging: None,
+            links: Vec::new(),
+            correlations: Vec::new(),
+        }
+    }
+
     /// Nanoseconds from start to end.
     #[must_use]
     pub fn duration_ns(&self) -> u64 {

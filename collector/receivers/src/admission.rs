@@ -57,6 +57,11 @@ impl Budget {
         self.0.held().bytes
     }
 
+    /// Bytes that may be held.
+    pub(crate) fn total(&self) -> usize {
+        self.0.total
+    }
+
     /// An empty share for one request of `sender`, which grows with what is read.
     pub(crate) fn share(&self, sender: IpAddr) -> Share {
         self.0.held().senders.entry(sender).or_default().requests += 1;

@@ -91,10 +91,10 @@ impl ReceiverContext {
         }
     }
 
-    /// Bytes of requests in flight, as they count against [`Options::max_in_flight_bytes`].
+    /// Requests in flight, for Health and `/metrics`.
     #[must_use]
-    pub fn in_flight_bytes(&self) -> usize {
-        self.budget.held()
+    pub fn in_flight(&self) -> InFlight {
+        InFlight(self.budget.clone())
     }
 
     fn limits(&self) -> serve::Limits {
@@ -115,6 +115,24 @@ impl ReceiverContext {
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+}
+
+/// What the requests in flight hold; whoever reads it does not keep the pipeline's writer running.
+#[derive(Clone)]
+pub struct InFlight(admission::Budget);
+
+impl InFlight {
+    /// Bytes, from a request's arrival to its commit, with what it is decompressed and decoded to.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.held()
+    }
+
+    /// [`Options::max_in_flight_bytes`].
+    #[must_use]
+    pub fn limit_bytes(&self) -> usize {
+        self.0.total()
     }
 }
 

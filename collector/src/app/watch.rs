@@ -9,11 +9,11 @@ use highwater_api::{Clusters, Events, Sparks, topic};
 use highwater_brokers::{KafkaConfig, KafkaRecords, Poller, PollerEvent, PollerOptions, Questions};
 use highwater_deadletters::DeadLetters;
 use highwater_flow::{ClusterConfig, Config as FlowConfig, Flow};
-use highwater_lag::Config as LagConfig;
+use highwater_lag::{Config as LagConfig, TimeLag};
 use highwater_model::UnixNanos;
-use highwater_model::broker::{ClusterState, ClusterStatus, Sample};
+use highwater_model::broker::{ClusterState, ClusterStatus, LagRow, Sample};
 use highwater_pipeline::Stats;
-use highwater_store::{LagRow, Store};
+use highwater_store::Store;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -181,32 +181,15 @@ impl Watch {
     /// Keeps the reading: small charts now, history when the store has time.
     fn note(&self, sample: &Sample, at: UnixNanos, rows: &tokio::sync::mpsc::Sender<Vec<LagRow>>) {
         let lag = self.lag.read();
-        let mut kept = Vec::new();
         for ((cluster, group), lag) in lag
             .groups()
             .iter()
             .filter(|((cluster, _), _)| *cluster == sample.cluster)
         {
-            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            self.sparks.push(
-                cluster,
-                group,
-                at,
-                lag.time_lag.map(|lag| millis(lag.duration)),
-            );
-            kept.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
-                cluster: Arc::clone(cluster),
-                group: Arc::clone(group),
-                topic: Arc::clone(&key.topic),
-                partition: key.partition,
-                at,
-                committed: lag.committed,
-                end: lag.end,
-                log_start: lag.log_start,
-                time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
-                state: lag.state as u8,
-            }));
+            let time_lag_ms = lag.time_lag.map(TimeLag::millis);
+            self.sparks.push(cluster, group, at, time_lag_ms);
         }
+        let kept = lag.rows(&sample.cluster, at);
         if !kept.is_empty() && rows.try_send(kept).is_err() {
             tracing::warn!("the store is too slow for lag's history: one reading is left out");
         }

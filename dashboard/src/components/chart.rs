@@ -10,6 +10,7 @@ use web_sys::ResizeObserver;
 use crate::format::{clock, clock_short, count, duration_ns, time_lag};
 use crate::state::clock;
 use crate::state::query::Query;
+use crate::state::zone;
 
 /// What a chart's numbers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,11 +130,13 @@ pub(crate) fn width_of(node: NodeRef<Div>) -> RwSignal<f64> {
 const LEFT: f64 = 46.0;
 /// Room under the plot for the x ticks.
 const BOTTOM: f64 = 18.0;
+/// Width of a figure of the axes, in px: a label at the right edge is moved in by what it needs.
+const GLYPH: f64 = 6.0;
 /// Room above the plot.
 const TOP: f64 = 8.0;
 
-/// Returns round clock times between `from` and `to` (milliseconds), about `wanted` of them.
-fn time_ticks(from: f64, to: f64, wanted: usize) -> Vec<f64> {
+/// Returns round clock times between `from` and `to` (milliseconds), about `wanted` of them. `ahead`: of a clock that is so many milliseconds ahead of UTC.
+fn time_ticks(from: f64, to: f64, wanted: usize, ahead: f64) -> Vec<f64> {
     const STEPS_S: [f64; 17] = [
         1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0,
         10_800.0, 21_600.0, 43_200.0, 86_400.0, 604_800.0,
@@ -147,7 +150,7 @@ fn time_ticks(from: f64, to: f64, wanted: usize) -> Vec<f64> {
         .map(|s| s * 1_000.0)
         .find(|s| *s >= rough)
         .unwrap_or(604_800_000.0);
-    let first = (from / step).ceil() * step;
+    let first = ((from + ahead) / step).ceil() * step - ahead;
     let count = (((to - first) / step).floor().max(-1.0) + 1.0) as usize;
     (0..count.min(50))
         .map(|i| first + i as f64 * step)
@@ -287,14 +290,17 @@ pub(crate) fn LineChart(
         let x = move |at: f64| LEFT + (at - from) / (to - from).max(1.0) * (width - LEFT);
         let y = move |v: f64| base - v / top * (base - TOP);
         let now = clock::now();
+        let ahead = zone::offset(Instant((to * 1e6) as u64)) as f64 / 1e6;
         let hatch_fill = hatch_fill.clone();
         Some(view! {
             {ticks.into_iter().map(|v| view! {
                 <line class=if v == 0.0 { "base" } else { "grid" } x1=LEFT x2=width y1=y(v).round() y2=y(v).round()></line>
                 <text x=LEFT - 6.0 y=y(v) + 3.0 text-anchor="end">{unit.write(v)}</text>
             }).collect_view()}
-            {time_ticks(from, to, (width / 90.0) as usize).into_iter().map(|at| view! {
-                <text x=x(at) y=height - 4.0 text-anchor="middle">{clock_short(Instant((at * 1e6) as u64), now)}</text>
+            {time_ticks(from, to, (width / 90.0) as usize, ahead).into_iter().map(|at| {
+                let text = clock_short(Instant((at * 1e6) as u64), now);
+                let half = text.chars().count() as f64 * GLYPH / 2.0;
+                view! { <text x=x(at).min(width - half) y=height - 4.0 text-anchor="middle">{text}</text> }
             }).collect_view()}
             {series.first().map(|s| gaps(&s.points).into_iter().map(|(a, b)| view! {
                 <rect x=x(a.max(from)) y=TOP width=(x(b.min(to)) - x(a.max(from))).max(0.0) height=base - TOP fill=hatch_fill.clone() opacity="0.5"></rect>
@@ -436,10 +442,13 @@ mod tests {
 
     #[test]
     fn time_ticks_fall_on_round_clock_times() {
-        let ticks = time_ticks(3_600_000.0 * 10.0 + 12_345.0, 3_600_000.0 * 11.0, 6);
+        let ticks = time_ticks(3_600_000.0 * 10.0 + 12_345.0, 3_600_000.0 * 11.0, 6, 0.0);
         assert_eq!(ticks.len(), 6);
         assert!(ticks.iter().all(|t| t % 600_000.0 == 0.0));
-        assert!(time_ticks(5.0, 5.0, 6).is_empty());
+        assert!(time_ticks(5.0, 5.0, 6, 0.0).is_empty());
+        // Midnight where clocks are half an hour ahead.
+        let hour = 3_600_000.0;
+        assert_eq!(time_ticks(0.0, 24.0 * hour, 1, 0.5 * hour), [23.5 * hour]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::format::clock_short;
 use crate::state::clock::{self, Second};
 use crate::state::keys::on_keys;
 use crate::state::query::{DEFAULT_FROM, Query};
+use crate::state::settings::Settings;
+use crate::state::zone::{self, Zone};
 
 /// Ranges offered: what `from` says, and how it reads.
 const PRESETS: [(&str, &str); 6] = [
@@ -75,6 +77,7 @@ pub(crate) fn range_name(query: Query) -> String {
 pub(crate) fn TimeRange() -> impl IntoView {
     let query = Query::get_context();
     let second = Second::get_context();
+    let settings = Settings::get_context();
     let open = RwSignal::new(false);
     on_keys(move |ev| {
         if ev.key() == "t" {
@@ -93,7 +96,8 @@ pub(crate) fn TimeRange() -> impl IntoView {
     let absolute = Memo::new(move |_| {
         let now = second.now();
         let (from, to) = range(query, now);
-        format!("{}–{} UTC", clock_short(from, now), clock_short(to, now))
+        let zone = zone::current().name();
+        format!("{}–{} {zone}", clock_short(from, now), clock_short(to, now))
     });
     let wrong = RwSignal::new("");
     let from_ref = NodeRef::<leptos::html::Input>::new();
@@ -107,13 +111,12 @@ pub(crate) fn TimeRange() -> impl IntoView {
         let read = |field: NodeRef<leptos::html::Input>| {
             let text = field.get_untracked().map(|f| f.value()).unwrap_or_default();
             let text = text.trim().to_owned();
-            // A zone may be left out: the page is in UTC.
-            let zoned = if text.starts_with("now") || text.ends_with(['Z', 'z']) {
-                text
-            } else {
-                format!("{text}Z")
-            };
-            moment(&zoned, clock::now()).map(|at| (zoned, at))
+            if text.starts_with("now") || text.ends_with(['Z', 'z']) {
+                return moment(&text, clock::now()).map(|at| (text, at));
+            }
+            // A zone may be left out: it is that of the page.
+            let at = zone::at(Instant::parse(&format!("{text}Z"))?);
+            Some((at.to_string(), at))
         };
         match (read(from_ref), read(to_ref)) {
             (Some((from, a)), Some((to, b))) if a < b => {
@@ -136,7 +139,8 @@ pub(crate) fn TimeRange() -> impl IntoView {
         let now = clock::now();
         let (from, to) = range(query, now);
         let text = |at: Instant| {
-            at.to_string()
+            zone::shown(at)
+                .to_string()
                 .get(..19)
                 .unwrap_or_default()
                 .replace('T', " ")
@@ -150,7 +154,9 @@ pub(crate) fn TimeRange() -> impl IntoView {
                 <span data-testid="range-name">{move || preset.get().map_or("Custom", |(_, name)| name)}</span>
                 <span class="t3 num hide-m">{absolute}</span>
             })
-            children=ViewFn::from(move || view! {
+            children=ViewFn::from(move || {
+                let zone = zone::current().name();
+                view! {
                 <div class="rangepop" role="dialog" aria-label="Time range">
                     <div class="rangelist">
                         {PRESETS.iter().map(|&(value, name)| view! {
@@ -159,15 +165,24 @@ pub(crate) fn TimeRange() -> impl IntoView {
                         }).collect_view()}
                     </div>
                     <form class="rangeform" on:submit=move |ev| { ev.prevent_default(); apply(); }>
-                        <label class="field"><span class="lbl">"From (UTC)"</span>
+                        <label class="field"><span class="lbl">{format!("From ({zone})")}</span>
                             <input class="input mono" node_ref=from_ref prop:value=moments().0 spellcheck="false"/></label>
-                        <label class="field"><span class="lbl">"To (UTC)"</span>
+                        <label class="field"><span class="lbl">{format!("To ({zone})")}</span>
                             <input class="input mono" node_ref=to_ref prop:value=moments().1 spellcheck="false"/></label>
                         <p class="fs11 c-crit" role="alert">{wrong}</p>
                         <button class="btn primary s" type="submit">"Show this range"</button>
+                        <div class="seg zoneseg" role="group" aria-label="Clocks are in" title="Clocks on all pages are in this zone">
+                            {[("utc", "UTC"), ("local", "Local time")].map(|(value, word)| view! {
+                                <button type="button" aria-pressed=(zone::current() == Zone::read(value)).to_string()
+                                    on:click=move |_| {
+                                        settings.choose_zone(value);
+                                        query.set("tz", None);
+                                    }>{word}</button>
+                            })}
+                        </div>
                     </form>
                 </div>
-            }) />
+            }}) />
     }
 }
 

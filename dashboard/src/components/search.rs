@@ -117,6 +117,8 @@ pub(crate) fn SearchBox() -> impl IntoView {
     let text = RwSignal::new(String::new());
     let shown = RwSignal::new(Shown::Recent);
     let chosen = RwSignal::new(0_usize);
+    // Of all time, in place of the page's range: for what is typed now.
+    let all_time = RwSignal::new(false);
     let run = Rc::new(Cell::new(0_u64));
     let abort: StoredValue<Option<AbortController>, LocalStorage> = StoredValue::new_local(None);
     let run = StoredValue::new_local(run);
@@ -168,7 +170,14 @@ pub(crate) fn SearchBox() -> impl IntoView {
             }
             let controller = AbortController::new().ok();
             abort.update_value(|a| a.clone_from(&controller));
-            let url = untrack(|| query.api("/search", &[("q", &typed)]));
+            let own = [("q", typed.as_str())];
+            let url = untrack(|| {
+                if all_time.get() {
+                    query.api_of_all_time("/search", &own)
+                } else {
+                    query.api("/search", &own)
+                }
+            });
             spawn_local(async move {
                 let answer = api::get::<SearchResults>(&url, controller.as_ref()).await;
                 if run.try_with_value(|run| run.get()) != Some(this) {
@@ -247,6 +256,16 @@ pub(crate) fn SearchBox() -> impl IntoView {
                     }
                 }
             }
+            "Tab"
+                if !ev.shift_key()
+                    && !all_time.get_untracked()
+                    && !text.with_untracked(|t| t.trim().is_empty()) =>
+            {
+                ev.prevent_default();
+                all_time.set(true);
+                open.set(true);
+                ask(true);
+            }
             "Escape" => {
                 ev.prevent_default();
                 ev.stop_propagation();
@@ -270,7 +289,7 @@ pub(crate) fn SearchBox() -> impl IntoView {
                 prop:value=text
                 on:focus=move |_| open.set(true)
                 on:blur=move |_| set_timeout(move || { open.try_set(false); }, Duration::from_millis(150))
-                on:input=move |ev| { text.set(event_target_value(&ev)); open.set(true); ask(false); }
+                on:input=move |ev| { text.set(event_target_value(&ev)); all_time.set(false); open.set(true); ask(false); }
                 on:keydown=on_key/>
             <span class="kbd" aria-hidden="true">"/"</span>
             <Show when=move || open.get()>
@@ -299,11 +318,16 @@ pub(crate) fn SearchBox() -> impl IntoView {
                         }
                         Shown::Asking => view! { <p class="mnote" aria-busy="true">"Searching"</p> }.into_any(),
                         Shown::Failed(why) => view! { <p class="mnote">{Icon::Critical.draw("c-crit")}{why}</p> }.into_any(),
-                        Shown::Found(_) => found(hits, chosen, text, go).into_any(),
+                        Shown::Found(_) => found(hits, chosen, text, all_time.get_untracked(), go).into_any(),
                     }}
                     <div class="sf">
                         <span><span class="kbd">"↑"</span>" "<span class="kbd">"↓"</span>" choose"</span>
                         <span><span class="kbd">"⏎"</span>" open"</span>
+                        {move || if all_time.get() {
+                            view! { <span>"searched all time"</span> }.into_any()
+                        } else {
+                            view! { <span><span class="kbd">"Tab"</span>" search all time"</span> }.into_any()
+                        }}
                         <span class="right"><span class="kbd">"Esc"</span>" close"</span>
                     </div>
                 </div>
@@ -317,6 +341,7 @@ fn found(
     hits: Memo<Vec<SearchHit>>,
     chosen: RwSignal<usize>,
     text: RwSignal<String>,
+    all_time: bool,
     go: impl Fn(&str) + Copy + 'static,
 ) -> impl IntoView {
     let all = hits.get();
@@ -324,7 +349,11 @@ fn found(
         let typed = text.get_untracked();
         let href = format!("/traces?q={}", encode(typed.trim()));
         return view! {
-            <p class="mnote">{format!("Nothing is called or carries {} in this range.", typed.trim())}" "
+            <p class="mnote">{format!(
+                "Nothing is called or carries {} {}.",
+                typed.trim(),
+                if all_time { "at any time" } else { "in this range" }
+            )}" "
                 <a href=href.clone() on:click=move |ev| { ev.prevent_default(); go(&href); }>"Search traces for it"</a>
             </p>
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use highwater_shared::Instant;
-use highwater_shared::status::{Brokers, Cluster, Forecast, ServiceStatus, Status};
+use highwater_shared::status::{
+    Brokers, Cluster, Damage, Forecast, Ingest as IngestStatus, ServiceStatus, Status, Store,
+};
 use leptos::prelude::*;
 
 use crate::api::fetch;
@@ -23,6 +25,8 @@ use crate::state::query::Query;
 
 /// Share of the queue from which it is worth a look.
 const QUEUE_FULL_FROM: f64 = 0.5;
+/// Share of what requests in flight may hold from which it is worth a look.
+const IN_FLIGHT_FULL_FROM: f64 = 0.8;
 /// Free space from which the disk is worth a look, in bytes.
 const DISK_LOW_BELOW: u64 = 2 << 30;
 
@@ -43,6 +47,12 @@ fn troubles(status: &Status, brokers: Option<&Brokers>) -> Vec<(Tone, String)> {
             format!("Spans cannot be written: {error}. Senders are asked to try again."),
         ));
     }
+    if let Some(damaged) = damaged(&status.store) {
+        found.push((
+            Tone::Critical,
+            format!("{damaged}; what can be done stands below."),
+        ));
+    }
     for cluster in brokers.map_or(&[][..], |b| &b.clusters) {
         match cluster.state.as_str() {
             "ok" => {}
@@ -60,6 +70,32 @@ fn troubles(status: &Status, brokers: Option<&Brokers>) -> Vec<(Tone, String)> {
             format!(
                 "{} refused since the start; the reasons stand below.",
                 plural(rejected, "span was", "spans were")
+            ),
+        ));
+    }
+    let refused: u64 = refusals(ingest).iter().map(|refusal| refusal.1).sum();
+    if refused > 0 {
+        found.push((
+            Tone::Warning,
+            format!(
+                "{} turned away since the start; the reasons stand below.",
+                plural(
+                    refused,
+                    "request or connection was",
+                    "requests or connections were"
+                )
+            ),
+        ));
+    }
+    if ingest.in_flight_limit_bytes > 0
+        && ingest.in_flight_bytes as f64 > IN_FLIGHT_FULL_FROM * ingest.in_flight_limit_bytes as f64
+    {
+        found.push((
+            Tone::Warning,
+            format!(
+                "Requests in flight hold {} of the {} they may: senders are about to be asked to try again.",
+                bytes(ingest.in_flight_bytes),
+                bytes(ingest.in_flight_limit_bytes)
             ),
         ));
     }
@@ -91,8 +127,56 @@ fn troubles(status: &Status, brokers: Option<&Brokers>) -> Vec<(Tone, String)> {
                 .to_owned(),
         ));
     }
+    if let Some(coarser) = &status.flow.coarser {
+        found.push((Tone::Warning, coarser.clone()));
+    }
     found.sort_by_key(|t| t.0);
     found
+}
+
+/// How many of what were refused for good, and why; what was asked to come again is no loss and stands elsewhere.
+fn refusals(ingest: &IngestStatus) -> [(&'static str, u64, &'static str); 5] {
+    [
+        (
+            "Could not be read",
+            ingest.refused_bad,
+            "Requests that are no OTLP, or broken",
+        ),
+        (
+            "Larger than the limit",
+            ingest.refused_too_large,
+            "Requests above [receiver] max_request",
+        ),
+        (
+            "Did not arrive in time",
+            ingest.refused_too_slow,
+            "Requests whose body stood still for 30\u{a0}s, or took more than 2\u{a0}m",
+        ),
+        (
+            "Without the token",
+            ingest.refused_unauthenticated,
+            "Requests without the --auth-token, or with a wrong one",
+        ),
+        (
+            "Connections turned away",
+            ingest.refused_connections,
+            "More were open than [receiver] max_connections",
+        ),
+    ]
+}
+
+/// Says what of the store cannot be read, without a full stop.
+fn damaged(store: &Store) -> Option<String> {
+    let files = |n: u64| plural(n, "span file", "span files");
+    match (store.damaged_blocks, store.damaged_files) {
+        (_, 0) => None,
+        (0, n) => Some(format!("Something of {} cannot be read", files(n))),
+        (blocks, n) => Some(format!(
+            "{} of {} cannot be read",
+            plural(blocks, "block", "blocks"),
+            files(n)
+        )),
+    }
 }
 
 /// The page.
@@ -169,7 +253,10 @@ fn Figures(
                 None => "nothing committed yet".to_owned(),
             }) value=Box::new(move || (move || status.with(|s| known(s.ingest.commit_p99_ns.map(duration_ns), "Nothing was committed yet"))).into_any())/>
             <Fig label="Refused, asked again" source="spans, requests; since the start"
-                value=value(|s| format!("{}, {}", count(s.ingest.rejected.values().sum()), count(s.ingest.refused_retryable)))/>
+                value=value(|s| match (s.ingest.rejected.values().sum(), s.ingest.refused_retryable) {
+                    (0, 0) => "none".to_owned(),
+                    (refused, again) => format!("{}, {}", count(refused), count(again)),
+                })/>
             <Fig label="Queue" source=with(|s| format!("{} of {} spans", count_full(s.ingest.queue_spans), count_full(s.ingest.queue_capacity)))
                 value=value(|s| percent(s.ingest.queue_spans, s.ingest.queue_capacity).unwrap_or_else(|| "0%".to_owned()))/>
             <Fig label="Store" source=with(|s| match s.store.free_bytes {
@@ -215,14 +302,14 @@ fn clusters(brokers: &Brokers) -> AnyView {
     let rows = brokers.clusters.iter().map(|c| {
         let last = c.last_read;
         let since = c.since;
-        let brokers_tip = c.brokers.join("\n");
+        let brokers_tip = c.brokers.as_ref().map(|b| b.join("\n"));
         view! {
             <tr data-testid="cluster-row" data-cluster=c.name.clone()>
                 <td><span class="row tight">{Icon::Cluster.draw("i-s t3")}<b class="med" title=c.cluster_id.clone().map(|id| format!("cluster id {id}")).unwrap_or_default()>{c.name.clone()}</b></span></td>
                 <td class="t2">{c.system.clone()}</td>
                 <td class="t2">{c.environment.clone()}</td>
                 <td class="t2 mono cut" title=c.bootstrap.join("\n")>{c.bootstrap.join(", ")}</td>
-                <td class="r" title=brokers_tip>{known((!c.brokers.is_empty()).then(|| c.brokers.len().to_string()), &why(c))}</td>
+                <td class="r" title=brokers_tip>{known(c.brokers.as_ref().map(|b| b.len().to_string()), &why(c))}</td>
                 <td class="r">{known(c.topics.map(count_full), &why(c))}</td>
                 <td class="r">{known(c.partitions.map(count_full), &why(c))}</td>
                 <td class="r">{known(c.groups.map(count_full), &why(c))}</td>
@@ -252,8 +339,15 @@ fn clusters(brokers: &Brokers) -> AnyView {
     .into_any()
 }
 
-/// A list of names and values; a value at zero is quiet.
-fn facts(rows: Vec<(&'static str, String, &'static str)>) -> impl IntoView {
+/// A name, its value and its tip.
+type Fact = (&'static str, AnyView, &'static str);
+
+fn fact(name: &'static str, value: impl IntoView + 'static, tip: &'static str) -> Fact {
+    (name, value.into_any(), tip)
+}
+
+/// A list of names and values.
+fn facts(rows: impl IntoIterator<Item = Fact>) -> impl IntoView {
     view! {
         <dl class="kv facts2">
             {rows.into_iter().map(|(name, value, tip)| view! { <dt title=tip>{name}</dt><dd class="num" title=tip>{value}</dd> }).collect_view()}
@@ -267,32 +361,104 @@ fn Ingest(
     /// The status.
     status: Signal<Arc<Status>>,
 ) -> impl IntoView {
-    let rejected = Memo::new(move |_| status.with(|s| s.ingest.rejected.clone()));
     view! {
         <Card title="Ingest" sub="since the start">
             <div class="body">
-                {move || status.with(|s| {
-                    let i = &s.ingest;
-                    facts(vec![
-                        ("Requests", count_full(i.requests), "OTLP export requests, gRPC and HTTP"),
-                        ("Spans received", count_full(i.spans_received), "Spans in them"),
-                        ("Spans committed", count_full(i.spans_committed), "A resend counts once"),
-                        ("Resends recognised", count_full(i.duplicates), "Stored once"),
-                        ("Asked to try again", count_full(i.refused_retryable), "Requests answered as retryable: nothing of them is lost"),
-                        ("Not aggregated", count_full(i.not_aggregated), "Stored, but too far ahead or too old to count on the map"),
-                        ("Metric points refused", count_full(i.metrics_rejected), "Highwater takes spans only"),
-                        ("Log records refused", count_full(i.logs_rejected), "Highwater takes spans only"),
-                    ])
-                })}
-                <h3 class="h3 subhead">"Spans refused, by reason"</h3>
-                {move || if rejected.with(|r| r.is_empty()) {
-                    view! { <p class="fs12 t2">"None."</p> }.into_any()
-                } else {
-                    view! { <dl class="kv facts2">{rejected.get().into_iter().map(|(reason, n)| view! { <dt class="anywhere wrap">{reason}</dt><dd class="num c-warn">{count_full(n)}</dd> }).collect_view()}</dl> }.into_any()
-                }}
+                {move || status.with(|s| arrived(&s.ingest))}
+                <h3 class="h3 subhead">"Refused"</h3>
+                {move || status.with(|s| refused(&s.ingest))}
             </div>
         </Card>
     }
+}
+
+/// What came.
+fn arrived(i: &IngestStatus) -> AnyView {
+    let in_flight = fact(
+        "In flight",
+        format!(
+            "{} of {}",
+            bytes(i.in_flight_bytes),
+            bytes(i.in_flight_limit_bytes)
+        ),
+        "Bytes of requests between arrival and commit, now; beyond [receiver] max_in_flight senders are asked to try again",
+    );
+    if i.requests == 0 {
+        return view! {
+            <p class="fs12 t2">"Nothing has arrived since the start."</p>
+            {facts([in_flight])}
+        }
+        .into_any();
+    }
+    let mut rows = vec![
+        fact(
+            "Requests",
+            count_full(i.requests),
+            "OTLP export requests, gRPC and HTTP",
+        ),
+        fact(
+            "Spans received",
+            count_full(i.spans_received),
+            "Spans in them",
+        ),
+        fact(
+            "Spans committed",
+            count_full(i.spans_committed),
+            "A resend counts once",
+        ),
+    ];
+    let seldom = [
+        ("Resends recognised", i.duplicates, "Stored once"),
+        (
+            "Asked to try again",
+            i.refused_retryable,
+            "Requests answered as retryable: nothing of them is lost",
+        ),
+        (
+            "Not on the map",
+            i.not_aggregated,
+            "Spans that are stored, but too far ahead or too old to count on the map",
+        ),
+    ];
+    rows.extend(told(seldom));
+    rows.push(in_flight);
+    facts(rows).into_any()
+}
+
+/// Counts that are worth a line.
+fn told(
+    counts: impl IntoIterator<Item = (&'static str, u64, &'static str)>,
+) -> impl Iterator<Item = Fact> {
+    counts
+        .into_iter()
+        .filter(|(_, n, _)| *n > 0)
+        .map(|(name, n, tip)| fact(name, count_full(n), tip))
+}
+
+/// What was refused, by reason.
+fn refused(i: &IngestStatus) -> AnyView {
+    let others = [
+        (
+            "Metric points",
+            i.metrics_rejected,
+            "Highwater takes spans only",
+        ),
+        ("Log records", i.logs_rejected, "Highwater takes spans only"),
+    ];
+    let all: Vec<Fact> = told(refusals(i).into_iter().chain(others)).collect();
+    if all.is_empty() && i.rejected.is_empty() {
+        return view! { <p class="fs12 t2">"Nothing: no span, no request, no connection."</p> }
+            .into_any();
+    }
+    let spans = i.rejected.iter().map(|(reason, n)| {
+        let (reason, n) = (reason.clone(), count_full(*n));
+        view! { <dt class="anywhere wrap">"Spans: "{reason}</dt><dd class="num c-warn">{n}</dd> }
+    });
+    view! {
+        {(!i.rejected.is_empty()).then(|| view! { <dl class="kv facts2">{spans.collect_view()}</dl> })}
+        {(!all.is_empty()).then(|| facts(all))}
+    }
+    .into_any()
 }
 
 /// The store.
@@ -307,26 +473,108 @@ fn StoreCard(
     view! {
         <Card title="Store" sub="spans, by arrival">
             <div class="body">
-                {move || status.with(|s| {
-                    let st = &s.store;
-                    let each = st.bytes.checked_div(st.spans).map_or_else(|| "none".to_owned(), bytes);
-                    facts(vec![
-                        ("Size", format!("{} of {}", bytes(st.bytes), bytes(st.retention_bytes)), "Of what may be kept"),
-                        ("Bytes a span", each, "All files divided by the spans kept"),
-                        ("Partition files", count_full(st.partitions), "The oldest is unlinked whole when its time has come"),
-                        ("Oldest", st.oldest.map_or_else(|| "none".to_owned(), |at| clock(at, now())), "Oldest arrival kept"),
-                        ("Newest", st.newest.map_or_else(|| "none".to_owned(), |at| clock(at, now())), "Newest arrival"),
-                        ("Kept for", duration_ms(st.retention_ms), "[store] retention"),
-                        ("Grows by", st.forecast.as_ref().map_or_else(|| crate::format::UNKNOWN.to_owned(), |f| format!("{} a day", bytes(f.bytes_per_day))), "Spans of the last day, or since the first; unknown in the first ten minutes"),
-                        ("Full", st.forecast.as_ref().map_or_else(|| crate::format::UNKNOWN.to_owned(), |f| full_at(f, now())), "When the oldest spans begin to go, if as many come every day"),
-                        ("Free on its disk", st.free_bytes.map_or_else(|| crate::format::UNKNOWN.to_owned(), bytes), ""),
-                    ])
-                })}
+                {move || status.with(|s| kept(&s.store))}
                 <div class="meter storemeter" role="img" aria-label=move || format!("{:.0}% of the size it may have", share.get())><i style:width=move || format!("{:.1}%", share.get().min(100.0))></i></div>
                 <p class="mono fs11 t3 anywhere">{move || status.with(|s| s.store.path.clone())}</p>
+                {move || status.with(|s| damage(&s.store))}
             </div>
         </Card>
     }
+}
+
+/// What the store holds.
+fn kept(st: &Store) -> impl IntoView + use<> {
+    let none = || "none".to_owned();
+    let at = |at: Option<Instant>| at.map_or_else(none, |at| clock(at, now()));
+    // Beside the mark of what is not known: a reason in a tip alone is not read on a phone.
+    let foretold = |said: Option<String>| match said {
+        Some(said) => said.into_any(),
+        None => {
+            let why = no_forecast(st, now());
+            view! { <span class="t3">{why}" "</span>{known(None, why)} }.into_any()
+        }
+    };
+    let forecast = st.forecast.as_ref();
+    facts([
+        fact(
+            "Size",
+            format!("{} of {}", bytes(st.bytes), bytes(st.retention_bytes)),
+            "Of what may be kept",
+        ),
+        fact(
+            "Bytes a span",
+            st.bytes.checked_div(st.spans).map_or_else(none, bytes),
+            "All files divided by the spans kept",
+        ),
+        fact(
+            "Partition files",
+            count_full(st.partitions),
+            "The oldest is unlinked whole when its time has come",
+        ),
+        fact("Oldest", at(st.oldest), "Oldest arrival kept"),
+        fact("Newest", at(st.newest), "Newest arrival"),
+        fact(
+            "Kept for",
+            duration_ms(st.retention_ms),
+            "[store] retention",
+        ),
+        fact(
+            "Grows by",
+            foretold(forecast.map(|f| format!("{} a day", bytes(f.bytes_per_day)))),
+            "Spans of the last day, or since the first",
+        ),
+        fact(
+            "Full",
+            foretold(forecast.map(|f| full_at(f, now()))),
+            "When the oldest spans begin to go, if as many come every day",
+        ),
+        fact(
+            "Free on its disk",
+            known(st.free_bytes.map(bytes), "The file system does not say"),
+            "",
+        ),
+    ])
+}
+
+/// Arrivals over this time, in nanoseconds, tell how the store grows.
+const FORECAST_FROM_NS: u64 = 600_000_000_000;
+
+/// Why nothing is foretold.
+fn no_forecast(store: &Store, now: Instant) -> &'static str {
+    match store.oldest {
+        None => "no spans yet",
+        Some(oldest) if now.0.saturating_sub(oldest.0) < FORECAST_FROM_NS => {
+            "told after 10\u{a0}m of spans"
+        }
+        Some(_) => "no span came for a day",
+    }
+}
+
+/// What is damaged, what that costs, and what to do.
+fn damage(store: &Store) -> AnyView {
+    let Some(said) = damaged(store) else {
+        return view! { <p class="fs11 t3" data-testid="no-damage">"No damage was met since the start."</p> }.into_any();
+    };
+    let more = store
+        .damaged_files
+        .saturating_sub(store.damage.len() as u64);
+    let files = store.damage.iter().map(|of: &Damage| {
+        let lost = match of.blocks {
+            Some(n) => format!("without the spans of {}", plural(n, "block", "blocks")),
+            None => "it is not known how many spans are missing".to_owned(),
+        };
+        view! { <li class="anywhere"><span class="mono">{of.file.clone()}</span>": "{lost}" ("{of.found.join("; ")}")"</li> }
+    }).collect_view();
+    view! {
+        <div class="note crit damagenote" data-testid="damage">{Icon::Critical.draw("")}
+            <div>
+                <b>{said}". "</b>"What was in there is missing from every answer; all other spans are kept and found."
+                <ul>{files}{(more > 0).then(|| view! { <li>{format!("and {}", plural(more, "more file", "more files"))}</li> })}</ul>
+                "Look at the disk, then run "<span class="mono nowrap">"highwater store check"</span>": it reads every file and names each damaged block. Retention removes a damaged file when its time has come."
+            </div>
+        </div>
+    }
+    .into_any()
 }
 
 /// When the oldest spans begin to go, and why.
@@ -368,6 +616,12 @@ fn Collector(
                     {address("OTLP over HTTP", |s| &s.listeners.otlp_http)}
                     <dt>"Environments"</dt><dd>{move || status.with(|s| if s.environments.is_empty() { "none seen".to_owned() } else { s.environments.join(", ") })}</dd>
                     <dt>"Map"</dt><dd class="num">{move || status.with(|s| format!("{} nodes, {} edges", count_full(s.flow.nodes), count_full(s.flow.edges)))}</dd>
+                    <dt title="Of the map, in memory; beyond its limit the past becomes coarser">"History"</dt><dd class="num" title=move || status.with(|s| s.flow.coarser.clone().unwrap_or_default())>{move || status.with(|s| format!(
+                        "{} of {}{}",
+                        bytes(s.flow.history_bytes),
+                        bytes(s.flow.history_limit_bytes),
+                        if s.flow.coarser.is_some() { ", made coarser" } else { "" }
+                    ))}</dd>
                     <dt title="Spans kept, so that later ones can be stitched to them">"Kept for stitching"</dt><dd class="num">{move || status.with(|s| count_full(s.flow.pending))}</dd>
                 </dl>
                 <p class="fs12 t3 colllinks">
@@ -435,7 +689,7 @@ fn Services(
 #[cfg(test)]
 mod tests {
     use highwater_shared::Instant;
-    use highwater_shared::status::{FlowStatus, Ingest as IngestStatus, Listeners, Store};
+    use highwater_shared::status::{FlowStatus, Listeners};
 
     use super::*;
 
@@ -472,5 +726,36 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert!(found[0].1.contains("disk is full"), "{found:?}");
         assert!(found[1].1.contains("3 spans were refused"), "{found:?}");
+    }
+
+    #[test]
+    fn damage_and_refusals_are_said_in_words() {
+        let mut s = status();
+        assert_eq!(damaged(&s.store), None);
+        s.store.damaged_files = 1;
+        assert_eq!(
+            damaged(&s.store).as_deref(),
+            Some("Something of 1 span file cannot be read")
+        );
+        s.store.damaged_blocks = 3;
+        s.ingest.refused_too_slow = 2;
+        s.flow.coarser = Some("To stay within 80\u{a0}MiB, the map keeps less.".to_owned());
+        let found = troubles(&s, None);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[0].0, Tone::Critical);
+        assert!(found[0].1.contains("3 blocks of 1 span file"), "{found:?}");
+        assert!(
+            found[1].1.contains("2 requests or connections were"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_foretold_says_why() {
+        let mut store = Store::default();
+        assert_eq!(no_forecast(&store, Instant(1)), "no spans yet");
+        store.oldest = Some(Instant(1));
+        assert!(no_forecast(&store, Instant(1)).contains("10\u{a0}m"));
+        assert!(no_forecast(&store, Instant(86_400_000_000_000)).contains("a day"));
     }
 }

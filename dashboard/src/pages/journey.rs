@@ -248,7 +248,7 @@ fn Stand(
                 })}
                 <div class="row standacts">
                     {actions}
-                    <button class="btn ghost" on:click=move |_| download(journey)>{Icon::Download.draw("")}"JSON"</button>
+                    <button class="btn" on:click=move |_| download(journey)>{Icon::Download.draw("")}"JSON"</button>
                 </div>
             </div>
             <div>

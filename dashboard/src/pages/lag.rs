@@ -303,8 +303,11 @@ fn columns(query: Query) -> Vec<Column<Row>> {
         .csv("members", |row| raw(row.group.members)),
         Column::new("partitions", "Partitions", |row: &Row| {
             let g = &row.group;
-            let text = format!("{} of {}", g.partitions_read, g.partitions_total);
-            if g.partitions_read < g.partitions_total {
+            let Some(total) = g.partitions_total else {
+                return known(None::<String>, &g.reason).into_any();
+            };
+            let text = format!("{} of {total}", g.partitions_read);
+            if g.partitions_read < total {
                 view! { <span class="unknown" title=g.reason.clone()>{text}</span> }.into_any()
             } else {
                 text.into_any()
@@ -394,7 +397,7 @@ mod tests {
             serde_json::from_value(serde_json::json!({
                 "cluster": cluster, "group": name, "state": "ok", "state_since": null, "reason": "", "level": "ok",
                 "mark_ms": 60_000, "lag_messages": null, "lag_by_tools": null, "time_lag_ms": 60_001,
-                "time_lag_bound": null, "in_per_s": null, "out_per_s": null, "drain_ms": null, "read_at": null,
+                "time_lag_bound": null, "in_per_s": null, "out_per_s": null, "rate_from": null, "drain_ms": null, "read_at": null,
                 "topics": [], "partitions_read": 0, "partitions_total": 0, "members": null, "broker_state": null,
                 "protocol": "classic", "services": [], "spark_ms": []
             }))

@@ -156,7 +156,10 @@ fn Figures(
                     None => "not read".to_owned(),
                 })
                 value=Box::new(move || (move || detail.with(|d| known(d.summary.lag_messages.map(count_full), &d.summary.reason))).into_any())/>
-            <Fig label="In, out" source="last 5\u{a0}m, from offsets"
+            <Fig label="In, out" source=with(|d| match d.summary.rate_from.zip(d.summary.read_at) {
+                Some((from, to)) => format!("over {}, from offsets", age_text(to.0.saturating_sub(from.0))),
+                None => "from offsets".to_owned(),
+            })
                 value=Box::new(move || (move || detail.with(|d| {
                     let s = &d.summary;
                     view! { {known(s.in_per_s.map(rate), &s.reason)}" "<span class="t3 reg">"·"</span>" "{known(s.out_per_s.map(rate), &s.reason)} }
@@ -302,7 +305,10 @@ fn Why(
     let failed = move || {
         history.with(|h| {
             let (errors, messages) = h.process.iter().fold((0_u64, 0_u64), |(e, m), p| {
-                (e.saturating_add(p.errors), m.saturating_add(p.messages))
+                (
+                    e.saturating_add(p.errors.unwrap_or(0)),
+                    m.saturating_add(p.messages.unwrap_or(0)),
+                )
             });
             crate::format::percent(errors, messages).map(|share| (errors, messages, share))
         })

@@ -2,6 +2,7 @@
 
 mod canvas;
 mod draw;
+mod labels;
 mod legend;
 mod model;
 mod panel;
@@ -13,6 +14,7 @@ use highwater_shared::topology::{Layout, Topology};
 use leptos::prelude::*;
 
 use self::canvas::Canvas;
+use self::labels::{Labels, LabelsMenu};
 use self::model::{Scene, Toggles, hidden, node_name};
 use self::panel::Details;
 use self::tables::{Edges, Nodes};
@@ -136,6 +138,7 @@ fn toggles(query: Query) -> Toggles {
     Toggles {
         idle: query.get("idle").as_deref() == Some("1"),
         uninstrumented: query.get("uninst").as_deref() != Some("0"),
+        labels: Labels::read(query.get("labels").as_deref()),
     }
 }
 
@@ -216,6 +219,7 @@ fn Tools(table: Memo<bool>, toggle: Callback<()>, topology: Fetched<Topology>) -
             <Show when=move || !table.get()>
                 <span class="right row switches">
                     {move || hidden.get().map(|text| view! { <span class="badge" data-testid="map-hidden">{text}</span> })}
+                    <LabelsMenu/>
                     {switch("idle", Some("1"), None, "Idle", idle)}
                     {switch("uninst", None, Some("0"), "Not instrumented", uninstrumented)}
                     {switch("motion", None, Some("0"), "Motion", motion)}

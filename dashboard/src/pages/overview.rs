@@ -455,7 +455,7 @@ fn hops_view(query: Query, data: Signal<Arc<Topology>>) -> impl IntoView {
             .into_any();
         }
         view! {
-            <table class="tbl" aria-label="Slowest hops">
+            <table class="tbl hopstbl" aria-label="Slowest hops">
                 <thead><tr><th scope="col">"Hop"</th><th class="r" scope="col">"In broker"</th><th class="r" scope="col">"Process"</th></tr></thead>
                 <tbody>{keyed(rows, |r: &(Edge, Node, Node)| r.0.id.clone(), hop)}</tbody>
             </table>
@@ -505,12 +505,21 @@ fn Collector(brokers: crate::api::Fetched<Brokers>) -> impl IntoView {
                         let commit = s.ingest.commit_p99_ns.map(|p| format!(", committed within {} (p99)", duration_ns(p))).unwrap_or_default();
                         format!("{}{commit}", rate(s.ingest.spans_per_s))
                     })}</dd>
-                    <dt>"Rejected, refused"</dt>
+                    <dt>"Refused"</dt>
                     <dd>{move || s.with(|s| {
-                        let (rejected, refused) = (s.ingest.rejected.values().sum::<u64>(), s.ingest.refused_retryable);
-                        view! {
-                            <span class:c-warn=move || rejected != 0>{count_full(rejected)}</span>", "
-                            <span class:c-warn=move || refused != 0>{count_full(refused)}</span>
+                        let counts = [
+                            (s.ingest.rejected.values().sum::<u64>(), "span", "spans"),
+                            (s.ingest.refused_retryable, "request asked to come again", "requests asked to come again"),
+                        ];
+                        let said: Vec<String> = counts
+                            .into_iter()
+                            .filter(|(n, ..)| *n > 0)
+                            .map(|(n, one, many)| plural(n, one, many))
+                            .collect();
+                        if said.is_empty() {
+                            "nothing".into_any()
+                        } else {
+                            view! { <span class="c-warn">{said.join(", ")}</span> }.into_any()
                         }
                     })}</dd>
                     <dt>"Brokers"</dt>

@@ -2,14 +2,17 @@
 
 mod expression;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use highwater_shared::lag::Topics;
 use highwater_shared::traces::{TraceSummary, Traces as Wire};
 use leptos::prelude::*;
 
-use self::expression::{check, has, refusal, toggled};
+use self::expression::{Completion, check, complete, has, refusal, toggled};
 use crate::api::{ApiError, Fetched, fetch};
+use crate::app::CollectorStatus;
 use crate::components::icons::Icon;
 use crate::components::loading::{loaded, skeleton_rows};
 use crate::components::marks::{Kind, trace_href};
@@ -17,7 +20,9 @@ use crate::components::more::More;
 use crate::components::page::{Layout, Page};
 use crate::components::surface::Blank;
 use crate::components::table::{Column, SortKey, Table};
-use crate::format::{clock_ms, count, count_full, duration_fine, percent, plural, short_id};
+use crate::format::{
+    BEFORE_ACK, clock_ms, count, count_full, duration_fine, in_broker, percent, plural, short_id,
+};
 use crate::state::clock::now;
 use crate::state::keys::on_keys;
 use crate::state::query::{Query, segment};
@@ -119,6 +124,27 @@ fn QueryBar(
             Ok(()) => refused().map(|wrong| (text, wrong)),
         }
     });
+    let offers = offers(query, typed);
+    let chosen = RwSignal::new(0_usize);
+    // Open while the field has the focus and something was typed: a list that opens by itself is in the way.
+    let open = RwSignal::new(false);
+    let offered = Memo::new(move |_| if open.get() { offers.get() } else { Vec::new() });
+    let accept = move |at: usize| {
+        let Some(completion) = offered.with_untracked(|o| o.get(at).cloned()) else {
+            return false;
+        };
+        typed.set(completion.text);
+        chosen.set(0);
+        if let Some(input) = input.get_untracked() {
+            let _ = input.focus();
+        }
+        true
+    };
+    let step = move |by: usize| {
+        let all = offered.with_untracked(Vec::len);
+        chosen.update(|at| *at = (*at + by).checked_rem(all).unwrap_or(0));
+        all > 0
+    };
     on_keys(move |ev| {
         if ev.key() != "f" {
             return false;
@@ -138,10 +164,25 @@ fn QueryBar(
                         placeholder="status = error and group = billing, in_broker > 10s, order.id = …, or a trace id"
                         aria-invalid=move || wrong.with(Option::is_some).to_string() aria-describedby="qwrong"
                         prop:value=typed
-                        on:input=move |ev| typed.set(event_target_value(&ev))
+                        role="combobox" aria-autocomplete="list" aria-controls="query-offers"
+                        aria-expanded=move || (!offered.with(Vec::is_empty)).to_string()
+                        aria-activedescendant=move || (!offered.with(Vec::is_empty)).then(|| format!("offer-{}", chosen.get()))
+                        on:blur=move |_| open.set(false)
+                        on:input=move |ev| {
+                            typed.set(event_target_value(&ev));
+                            chosen.set(0);
+                            open.set(true);
+                        }
                         on:keydown=move |ev| {
                             match ev.key().as_str() {
-                                "Enter" => search(),
+                                "Enter" => {
+                                    open.set(false);
+                                    search();
+                                }
+                                "Tab" if !ev.shift_key() && accept(chosen.get_untracked()) => {}
+                                "ArrowDown" if step(1) => {}
+                                "ArrowUp" if step(offered.with_untracked(Vec::len).saturating_sub(1)) => {}
+                                "Escape" if !offered.with_untracked(Vec::is_empty) => open.set(false),
                                 "Escape" => {
                                     if let Some(input) = input.get_untracked() {
                                         let _ = input.blur();
@@ -166,6 +207,18 @@ fn QueryBar(
                     })}
                 </span>
             </div>
+            <Show when=move || !offered.with(Vec::is_empty)>
+                <div class="searchpop offers" id="query-offers" role="listbox" aria-label="Completions" on:pointerdown=move |ev| ev.prevent_default()>
+                    {move || offered.get().into_iter().enumerate().map(|(at, offer)| view! {
+                        <div class="sr" role="option" id=format!("offer-{at}") data-testid="query-offer"
+                            aria-selected=move || (chosen.get() == at).to_string()
+                            on:click=move |_| { accept(at); }>
+                            <span></span><span class="mono ell">{offer.word}</span><span></span>
+                            <span class=move || if chosen.get() == at { "kbd" } else { "kbd none" }>"Tab"</span>
+                        </div>
+                    }).collect_view()}
+                </div>
+            </Show>
             <div class="qwrong" id="qwrong" role="status">
                 {move || wrong.get().map(|(text, wrong)| {
                     let Range { start, end } = wrong.at;
@@ -182,6 +235,36 @@ fn QueryBar(
             </div>
         </div>
     }
+}
+
+/// How what is typed may go on, with the names of services, topics and groups that are known.
+fn offers(query: Query, typed: RwSignal<String>) -> Memo<Vec<Completion>> {
+    let status = expect_context::<CollectorStatus>();
+    // Asked for once somebody begins to write.
+    let writing = Memo::new(move |before: Option<&bool>| {
+        before == Some(&true) || !typed.with(String::is_empty)
+    });
+    let topics = fetch::<Topics>(&[], move || {
+        writing.get().then(|| query.api("/topics", &[]))
+    });
+    let known = move |name: &str| -> Vec<String> {
+        let distinct: BTreeSet<String> = match name {
+            "service" => status
+                .with(|s| s.services.iter().map(|s| s.name.clone()).collect())
+                .unwrap_or_default(),
+            "topic" | "group" => topics.data.with(|topics| {
+                let all = topics.iter().flat_map(|topics| &topics.topics);
+                if name == "topic" {
+                    all.map(|t| t.topic.clone()).collect()
+                } else {
+                    all.flat_map(|t| t.groups.clone()).collect()
+                }
+            }),
+            _ => BTreeSet::new(),
+        };
+        distinct.into_iter().collect()
+    };
+    Memo::new(move |_| complete(&typed.get(), known))
 }
 
 /// The list, how much was searched, and the way on.
@@ -281,7 +364,7 @@ fn columns(query: Query) -> Vec<Column<TraceSummary>> {
             .sort(|t| SortKey::Number(t.duration_ns as f64))
             .csv("duration_seconds", |t| (t.duration_ns as f64 / 1e9).to_string()),
         Column::new("in_broker", "In broker", |t: &TraceSummary| match t.in_broker_ns {
-            Some(ns) => duration_fine(ns).into_any(),
+            Some(ns) => view! { <span class:t3=ns == 0 title=(ns == 0).then_some(BEFORE_ACK)>{in_broker(ns)}</span> }.into_any(),
             None => view! { <span class="t3">"none"</span> }.into_any(),
         })
         .right()

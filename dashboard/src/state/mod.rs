@@ -5,3 +5,4 @@ pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod query;
 pub(crate) mod settings;
+pub(crate) mod zone;

@@ -117,6 +117,18 @@ impl Query {
         })
     }
 
+    /// Returns an API address over all time with the page's environment and clusters and `own`; tracked.
+    pub(crate) fn api_of_all_time(self, path: &str, own: &[(&str, &str)]) -> String {
+        self.search.with(|search| {
+            let mut params = vec![("from".to_owned(), "1970-01-01T00:00:00Z".to_owned())];
+            for key in ["env", "cluster"] {
+                params.extend(find(search, key).map(|value| (key.to_owned(), value)));
+            }
+            params.extend(own.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())));
+            join(&format!("/api/v1{path}"), &write(&params))
+        })
+    }
+
     /// Whether the range moves with the clock: `to` is absent or relative; tracked.
     pub(crate) fn is_relative(self) -> bool {
         self.get("to").is_none_or(|to| to.starts_with("now"))

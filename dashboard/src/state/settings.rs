@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) theme: RwSignal<String>,
     /// `compact`, or empty.
     pub(crate) density: RwSignal<String>,
+    /// The zone clocks are in where the address names none: empty for UTC, `local`.
+    pub(crate) zone: RwSignal<String>,
     /// Single keys act (WCAG 2.1.4 asks that they can be switched off).
     pub(crate) keys: RwSignal<bool>,
 }
@@ -40,6 +42,7 @@ impl Settings {
         let settings = Self {
             theme: RwSignal::new(read("theme").unwrap_or_default()),
             density: RwSignal::new(read("density").unwrap_or_default()),
+            zone: RwSignal::new(read("zone").unwrap_or_default()),
             keys: RwSignal::new(read("keys").as_deref() != Some("off")),
         };
         Effect::new(move || mark("data-theme", &settings.theme.get()));
@@ -79,6 +82,12 @@ impl Settings {
         };
         keep("density", next);
         self.density.set(next.to_owned());
+    }
+
+    /// Chooses the zone clocks are in.
+    pub(crate) fn choose_zone(self, zone: &str) {
+        keep("zone", zone);
+        self.zone.set(zone.to_owned());
     }
 
     /// Switches single keys on or off.

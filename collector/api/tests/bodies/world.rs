@@ -13,12 +13,12 @@ use highwater_api::{
 };
 use highwater_deadletters::DeadLetters;
 use highwater_flow::{ClusterConfig, Flow};
-use highwater_lag::LagEngine;
+use highwater_lag::{LagEngine, TimeLag};
 use highwater_model::{Batch, Span, UnixNanos};
 use highwater_pipeline::{Commit, CommitError, Committed, Stats};
 use highwater_receivers::{Counters, ReceiverContext, serve_http};
 use highwater_shared::status::Listeners;
-use highwater_store::{LagRow, Options, SpanWriter, Store};
+use highwater_store::{Options, SpanWriter, Store};
 use http_body_util::BodyExt;
 use parking_lot::RwLock;
 use tempfile::TempDir;
@@ -100,6 +100,7 @@ impl World {
             exact_gap: facts::POLL_INTERVAL * 4,
             ..Default::default()
         };
+        let idle = highwater_pipeline::pipeline(50_000).0;
         let rooms = Rooms {
             store: store.clone(),
             flow: Arc::new(RwLock::new(Flow::new(config))),
@@ -113,9 +114,11 @@ impl World {
             dead_letters: Arc::new(DeadLetters::new(Default::default())),
             services: Arc::new(Services::default()),
             events: Arc::new(Events::default()),
-            // Replaced by those of a receiver where there is one.
-            pipeline: Arc::clone(highwater_pipeline::pipeline(50_000).0.stats()),
+            // Replaced by those of a receiver that receives, where there is one.
+            pipeline: Arc::clone(idle.stats()),
             counters: Arc::default(),
+            in_flight: ReceiverContext::new(idle, Default::default(), Default::default())
+                .in_flight(),
             access: Access {
                 token,
                 loopback: true,
@@ -339,25 +342,11 @@ async fn poll(rooms: &Rooms, n: u32) {
     }
     let rows = {
         let lag = rooms.lag.read();
-        let mut rows = Vec::new();
         for ((cluster, group), lag) in lag.groups() {
-            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap();
-            let time_lag_ms = lag.time_lag.map(|lag| millis(lag.duration));
+            let time_lag_ms = lag.time_lag.map(TimeLag::millis);
             rooms.sparks.push(cluster, group, at, time_lag_ms);
-            rows.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
-                cluster: Arc::clone(cluster),
-                group: Arc::clone(group),
-                topic: Arc::clone(&key.topic),
-                partition: key.partition,
-                at,
-                committed: lag.committed,
-                end: lag.end,
-                log_start: lag.log_start,
-                time_lag_ms: lag.time_lag.map(|lag| millis(lag.duration)),
-                state: lag.state as u8,
-            }));
         }
-        rows
+        lag.rows(&sample.cluster, at)
     };
     rooms.store.history().append_lag(&rows).await.unwrap();
     rooms.clusters.set_sample(sample);

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use highwater_model::raw::{SpanKind, StatusCode};
-use highwater_model::span::{ClusterHint, ErrorInfo, Messaging, ServiceKey};
+use highwater_model::raw::SpanKind;
+use highwater_model::span::{ErrorInfo, Messaging, ServiceKey};
 
 use super::*;
 use crate::test_records;
@@ -68,45 +68,26 @@ fn of_several_contexts_the_last_readable_one_counts() {
 }
 
 fn span(id: u8, operation: Operation, group: Option<&str>, start: u64, failed: bool) -> Span {
+    let service = ServiceKey {
+        environment: "default".into(),
+        namespace: "".into(),
+        name: "shop".into(),
+    };
+    let time = (UnixNanos(start), UnixNanos(start + 5));
     Span {
-        trace_id: TraceId([id; 16]),
-        span_id: SpanId([id; 8]),
-        parent: None,
-        service: ServiceKey {
-            environment: "default".into(),
-            namespace: "".into(),
-            name: "shop".into(),
-        },
-        instance: None,
-        scope: "".into(),
-        name: "orders process".into(),
         kind: SpanKind::Consumer,
-        start: UnixNanos(start),
-        end: UnixNanos(start + 5),
-        status: StatusCode::Unset,
         error: failed.then(|| ErrorInfo {
             kind: "x".into(),
             message: "".into(),
         }),
         messaging: Some(Messaging {
-            system: "kafka".into(),
-            operation,
-            destination: Some("orders".into()),
             group: group.map(Into::into),
             partition: Some(0),
             offset: Some(21),
-            message_id: None,
-            client_id: None,
-            key: None,
-            batch_count: None,
-            tombstone: false,
-            body_size: None,
-            cluster: ClusterHint::default(),
             duration_is_work: true,
-            backoff: false,
+            ..Messaging::kafka(operation, "orders")
         }),
-        links: Vec::new(),
-        correlations: Vec::new(),
+        ..Span::plain(TraceId([id; 16]), SpanId([id; 8]), service, time)
     }
 }
 

@@ -9,7 +9,7 @@ use highwater_model::{Correlation, Span, SpanId, TraceId, UnixNanos};
 
 use super::JoinedBy;
 use crate::trace::hops::{Delivery, deliveries};
-use crate::trace::stitch::{Index, Key, is_batch, key, sends, works};
+use crate::trace::stitch::{Index, Key, consumes, is_batch, key, parent_key, sends, works};
 use crate::trace::words;
 use crate::trace::{Summary, summarise};
 
@@ -212,7 +212,7 @@ pub(super) fn tell(
         steps: Vec::new(),
         lanes: BTreeMap::new(),
     };
-    teller.sent(&spans, &deliveries);
+    teller.sent(&spans, &deliveries, &index);
     for delivery in &deliveries {
         teller.handled(delivery);
     }
@@ -272,7 +272,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     /// Steps of messages sent, each once, and of sends that failed.
-    fn sent(&mut self, spans: &[&Span], deliveries: &[Delivery<'_>]) {
+    fn sent(&mut self, spans: &[&Span], deliveries: &[Delivery<'_>], index: &Index<'_>) {
         let mut told: HashSet<Key> = HashSet::new();
         for delivery in deliveries {
             let Some(producer) = delivery.producer else {
@@ -289,7 +289,12 @@ impl Teller<'_> {
                 continue;
             };
             let name = &producer.service.name;
-            let (kind, sentence) = match self.facts.kind(&topic) {
+            let topic_kind = self.facts.kind(&topic);
+            // What is put aside is put aside by a group; anything else its service sends for itself.
+            let group = (topic_kind != TopicKind::Topic)
+                .then(|| gives_up(producer, deliveries, index))
+                .flatten();
+            let (kind, sentence) = match topic_kind {
                 TopicKind::Topic => (StepKind::Produced, format!("{name} sent to {topic}")),
                 TopicKind::RetryTopic => (
                     StepKind::Retried,
@@ -306,6 +311,7 @@ impl Teller<'_> {
                 kind,
                 sentence,
                 duration_ns: Some(producer.duration_ns()),
+                group,
                 partition,
                 offset,
                 ..self.step(producer, from, to)
@@ -473,6 +479,30 @@ fn lanes(steps: &[Step], known: &BTreeMap<String, Lane>) -> Vec<Lane> {
         .filter(|id| seen.insert(id))
         .filter_map(|id| known.get(id).cloned())
         .collect()
+}
+
+/// A send looks this far up for the handler around it.
+const MAX_UP: usize = 32;
+
+/// The group for which `producer` puts a message aside: that of the handler it is nested in, else that of its service's
+/// last failed attempt before it.
+fn gives_up(producer: &Span, deliveries: &[Delivery<'_>], index: &Index<'_>) -> Option<Arc<str>> {
+    let group = |span: &Span| {
+        let own = span.messaging.as_ref().and_then(|m| m.group.clone());
+        let made = |of: &&Delivery<'_>| of.attempts.iter().any(|at| key(at) == key(span));
+        own.or_else(|| deliveries.iter().find(made).and_then(|of| of.group.clone()))
+    };
+    let above = std::iter::successors(Some(producer), |span| index.get(parent_key(span)?));
+    if let Some(handler) = above.skip(1).take(MAX_UP).find(|span| consumes(span)) {
+        return group(handler);
+    }
+    deliveries
+        .iter()
+        .flat_map(|of| &of.attempts)
+        .filter(|at| at.service == producer.service && at.error.is_some())
+        .filter(|at| at.start <= producer.start)
+        .max_by_key(|at| at.start)
+        .and_then(|at| group(at))
 }
 
 impl Reader {

@@ -622,6 +622,21 @@ fn retries_and_the_dead_letter_are_told_and_the_journey_is_dead_lettered() {
         kinds,
         ["produced", "failed", "retried", "failed", "dead_lettered"]
     );
+    let groups: Vec<_> = view
+        .steps
+        .iter()
+        .map(|step| step.group.as_deref())
+        .collect();
+    assert_eq!(
+        groups,
+        [
+            None,
+            Some("r"),
+            Some("r"),
+            Some("r-retry-400"),
+            Some("r-retry-400")
+        ]
+    );
     let lanes: Vec<_> = view.lanes.iter().map(|lane| lane.kind.as_str()).collect();
     assert_eq!(
         lanes,

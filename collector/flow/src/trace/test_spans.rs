@@ -1,7 +1,7 @@
 //! Spans for tests, a field at a time.
 
 use highwater_model::raw::{SpanKind, StatusCode};
-use highwater_model::span::{ClusterHint, ErrorInfo, Link, Messaging, ServiceKey};
+use highwater_model::span::{ErrorInfo, Link, Messaging, ServiceKey};
 use highwater_model::{Correlation, Operation, Span, SpanId, TraceId, UnixNanos};
 
 const MS: u64 = 1_000_000;
@@ -18,26 +18,16 @@ pub(crate) fn id(n: u64) -> SpanId {
 
 /// A plain span of `service`, from and to in milliseconds.
 pub(crate) fn span(t: u64, n: u64, service: &str, from: u64, to: u64) -> Span {
+    let service = ServiceKey {
+        environment: "default".into(),
+        namespace: "".into(),
+        name: service.into(),
+    };
+    let time = (UnixNanos(from * MS), UnixNanos(to * MS));
     Span {
-        trace_id: trace(t),
-        span_id: id(n),
-        parent: None,
-        service: ServiceKey {
-            environment: "default".into(),
-            namespace: "".into(),
-            name: service.into(),
-        },
-        instance: None,
         scope: "test".into(),
         name: "work".into(),
-        kind: SpanKind::Internal,
-        start: UnixNanos(from * MS),
-        end: UnixNanos(to * MS),
-        status: StatusCode::Unset,
-        error: None,
-        messaging: None,
-        links: Vec::new(),
-        correlations: Vec::new(),
+        ..Span::plain(trace(t), id(n), service, time)
     }
 }
 
@@ -75,23 +65,7 @@ impl With for Span {
             _ => SpanKind::Consumer,
         };
         self.name = format!("{topic} {operation:?}").into();
-        self.messaging = Some(Messaging {
-            system: "kafka".into(),
-            operation,
-            destination: Some(topic.into()),
-            group: None,
-            partition: None,
-            offset: None,
-            message_id: None,
-            client_id: None,
-            key: None,
-            batch_count: None,
-            tombstone: false,
-            body_size: None,
-            cluster: ClusterHint::default(),
-            duration_is_work: operation == Operation::Process,
-            backoff: false,
-        });
+        self.messaging = Some(Messaging::kafka(operation, topic));
         self
     }
 

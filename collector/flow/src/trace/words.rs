@@ -18,17 +18,27 @@ pub(crate) fn duration(ns: u64) -> String {
             format!("{big}{SPACE}{unit} {small}{SPACE}{small_unit}")
         }
     };
+    // Rounded as the pages round: a figure and its sentence say the same.
+    let round = |unit: u64| ns.saturating_add(unit / 2) / unit;
     match ns {
         0 => format!("0{SPACE}ms"),
         1..US => format!("{ns}{SPACE}ns"),
         US..MS => format!("{}{SPACE}µs", ns / US),
         MS..=9_949_999 => format!("{:.1}{SPACE}ms", ns as f64 / MS as f64),
-        9_950_000..S => format!("{}{SPACE}ms", ns.div_ceil(MS).min(999)),
+        9_950_000..S => format!("{}{SPACE}ms", round(MS).min(999)),
         S..=9_994_999_999 => format!("{:.2}{SPACE}s", ns as f64 / S as f64),
         9_995_000_000..M => format!("{:.1}{SPACE}s", (ns as f64 / S as f64).min(59.9)),
-        M..H => two(ns / M, "m", ns % M / S, "s"),
-        H..D => two(ns / H, "h", ns % H / M, "m"),
-        _ => two(ns / D, "d", ns % D / H, "h"),
+        M..H if round(S) < 3_600 => two(round(S) / 60, "m", round(S) % 60, "s"),
+        M..D if round(M) < 1_440 => two(round(M) / 60, "h", round(M) % 60, "m"),
+        _ => two(round(H) / 24, "d", round(H) % 24, "h"),
+    }
+}
+
+/// `412 KiB`, `80 MiB`.
+pub(crate) fn bytes(bytes: usize) -> String {
+    match bytes >> 20 {
+        0 => format!("{}{SPACE}KiB", bytes.div_ceil(1 << 10)),
+        mib => format!("{mib}{SPACE}MiB"),
     }
 }
 

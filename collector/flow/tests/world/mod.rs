@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use highwater_flow::{ClusterConfig, Config, TopologyQuery};
 use highwater_model::broker::{GroupFacts, PartitionOffsets, Sample, TopicFacts, TopicPartition};
-use highwater_model::raw::{SpanKind, StatusCode};
+use highwater_model::raw::SpanKind;
 use highwater_model::span::{ClusterHint, ErrorInfo, Link, Messaging};
 use highwater_model::{Operation, ServiceKey, Span, SpanId, TraceId, UnixNanos};
 use proptest::prelude::*;
@@ -69,26 +69,6 @@ impl Default for Maker {
     }
 }
 
-pub fn messaging(operation: Operation, topic: &str) -> Messaging {
-    Messaging {
-        system: "kafka".into(),
-        operation,
-        destination: Some(topic.into()),
-        group: None,
-        partition: None,
-        offset: None,
-        message_id: None,
-        client_id: None,
-        key: None,
-        batch_count: None,
-        tombstone: false,
-        body_size: None,
-        cluster: ClusterHint::default(),
-        duration_is_work: operation == Operation::Process,
-        backoff: false,
-    }
-}
-
 impl Maker {
     pub fn trace(&mut self) -> TraceId {
         let mut id = [0; 16];
@@ -112,22 +92,12 @@ impl Maker {
     ) -> &mut Span {
         self.at += 10 * MS;
         let span_id = SpanId(self.id().to_be_bytes());
+        let time = (UnixNanos(self.at), UnixNanos(self.at + 5 * MS));
         self.spans.push(Span {
-            trace_id: trace,
-            span_id,
             parent,
-            service: service(service_name),
-            instance: None,
             scope: "test".into(),
-            name: "span".into(),
             kind,
-            start: UnixNanos(self.at),
-            end: UnixNanos(self.at + 5 * MS),
-            status: StatusCode::Unset,
-            error: None,
-            messaging: None,
-            links: Vec::new(),
-            correlations: Vec::new(),
+            ..Span::plain(trace, span_id, service(service_name), time)
         });
         self.spans.last_mut().unwrap()
     }
@@ -140,7 +110,7 @@ impl Maker {
         topic: &str,
     ) -> &mut Span {
         let span = self.span(trace, parent, name, SpanKind::Producer);
-        span.messaging = Some(messaging(Operation::Send, topic));
+        span.messaging = Some(Messaging::kafka(Operation::Send, topic));
         span
     }
 
@@ -153,7 +123,7 @@ impl Maker {
         group: Option<&str>,
     ) -> &mut Span {
         let span = self.span(trace, parent, name, SpanKind::Consumer);
-        let mut m = messaging(Operation::Process, topic);
+        let mut m = Messaging::kafka(Operation::Process, topic);
         m.group = group.map(Into::into);
         span.messaging = Some(m);
         span

@@ -68,7 +68,7 @@ async fn a_sender_that_floods_is_refused_while_another_is_taken() {
     .await;
     // Half of the budget, a little less for what decoding adds.
     assert!((5..=9).contains(&taken), "{taken} of the flood were taken");
-    let held = receiver.context.in_flight_bytes();
+    let held = receiver.context.in_flight().bytes();
     assert!((300_000..=600_000).contains(&held), "{held}");
 
     // Fifty requests of the other are all taken, beside the flood.
@@ -99,5 +99,5 @@ async fn a_sender_that_floods_is_refused_while_another_is_taken() {
         .partition(|status| *status == 200);
     assert_eq!(kept.len() as u64, taken);
     assert!(refused.iter().all(|status| *status == 503));
-    assert_eq!(receiver.context.in_flight_bytes(), 0);
+    assert_eq!(receiver.context.in_flight().bytes(), 0);
 }

@@ -96,7 +96,7 @@ async fn a_bomb_of_a_gigabyte_is_refused_and_others_are_served() {
         good_is_taken(&receiver).await;
     }
     assert_eq!(receiver.counters().refused_too_large, 4);
-    assert_eq!(receiver.context.in_flight_bytes(), 0);
+    assert_eq!(receiver.context.in_flight().bytes(), 0);
 }
 
 fn impatient() -> Options {
@@ -142,7 +142,7 @@ async fn a_body_that_trickles_is_given_up() {
     let drops = Body::new(StreamBody::new(Box::pin(drops)));
     let (code, _) = within(call(&receiver, EXPORT, None, drops)).await;
     assert_eq!(code, Code::DeadlineExceeded);
-    assert_eq!(receiver.context.in_flight_bytes(), 0);
+    assert_eq!(receiver.context.in_flight().bytes(), 0);
     good_is_taken(&receiver).await;
 }
 
@@ -274,10 +274,10 @@ async fn what_a_sender_that_went_away_has_in_flight_still_counts() {
     receiver.commit_begins().await;
     sent.abort();
     assert!(sent.await.unwrap_err().is_cancelled());
-    assert!(receiver.context.in_flight_bytes() > 0);
+    assert!(receiver.context.in_flight().bytes() > 0);
     receiver.open();
     within(async {
-        while receiver.context.in_flight_bytes() > 0 {
+        while receiver.context.in_flight().bytes() > 0 {
             tokio::task::yield_now().await;
         }
     })

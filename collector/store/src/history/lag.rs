@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use highwater_model::UnixNanos;
+pub use highwater_model::broker::LagRow;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Row};
 
@@ -20,32 +21,6 @@ pub const MAX_ROWS: usize = 1_000_000;
 
 const GROUP: u8 = 0;
 const TOPIC: u8 = 1;
-
-/// One partition of one group at one poll.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct LagRow {
-    /// The cluster's configured name.
-    pub cluster: Arc<str>,
-    /// The group. Empty: only the partition's ends are kept, for a topic that no group reads.
-    pub group: Arc<str>,
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: i32,
-    /// The poll, the same for all rows of it. Two rows with the same cluster, topic, partition and instant have the
-    /// same `end` and `log_start`; the last written count.
-    pub at: UnixNanos,
-    /// Committed offset; `None` unknown or never committed, which `state` tells.
-    pub committed: Option<i64>,
-    /// End offset; `None` unknown.
-    pub end: Option<i64>,
-    /// Log start offset; `None` unknown.
-    pub log_start: Option<i64>,
-    /// Time lag in milliseconds; `None` unknown.
-    pub time_lag_ms: Option<u64>,
-    /// The partition's state, as the lag room numbers it.
-    pub state: u8,
-}
 
 /// The ends of one partition at one poll.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sqlite::Sqlite;
+use super::sqlite::{Sqlite, checkpoint};
 use super::{Engine, facts, small};
 use crate::engine::Store;
 use crate::options::Options;
@@ -91,12 +91,6 @@ async fn write(store: &Store, commits: &[Vec<Sent>]) {
     for (i, commit) in (0..).zip(commits) {
         store.write(&[batch(commit)], at(i)).await.unwrap();
     }
-}
-
-/// As the flow does once it has seen everything.
-async fn checkpoint(store: &Store) {
-    let last = store.last_block();
-    store.history().save_flow(&[], b"", last).await.unwrap();
 }
 
 async fn all(store: &Store, traces: std::ops::Range<u64>) -> Vec<StoredSpan> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use highwater_model::otlp::{decode_origin, decode_span, encode_span};
 
-use super::sqlite::Sqlite;
+use super::sqlite::{Sqlite, checkpoint};
 use super::{Engine, small};
 use crate::engine::{Inspection, Store};
 use crate::error::StoreError;
@@ -32,11 +32,6 @@ async fn write(store: &Store, commits: std::ops::Range<u64>) {
             .collect();
         store.write(&[batch(&spans)], at(n * 20)).await.unwrap();
     }
-}
-
-async fn checkpoint(store: &Store) {
-    let last = store.last_block();
-    store.history().save_flow(&[], b"", last).await.unwrap();
 }
 
 /// A store with settled partitions, sealed ones and an open segment.

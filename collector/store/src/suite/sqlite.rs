@@ -102,6 +102,12 @@ async fn write_one(store: &Store, n: u64) -> crate::error::Result<()> {
     Ok(())
 }
 
+/// As the flow does once it has seen everything.
+pub(super) async fn checkpoint(store: &Store) {
+    let last = store.last_block();
+    store.history().save_flow(&[], b"", last).await.unwrap();
+}
+
 async fn spans_of(store: &Store, n: u64) -> usize {
     store.trace(trace_id(n), 100).await.unwrap().spans.len()
 }

@@ -9,7 +9,7 @@ use super::{View, kind_mark};
 use crate::components::icons::Icon;
 use crate::components::marks::trace_href;
 use crate::components::measure::measure;
-use crate::format::{clock_ms, count_full, duration_fine, plural};
+use crate::format::{clock_ms, count_full, duration_fine, in_broker, plural};
 use crate::state::clock::now;
 
 /// Height of a row and of the head, in pixels; `.step` and `.seq .hd` have the same.
@@ -59,7 +59,7 @@ fn label(step: &Step) -> Option<(String, &'static str)> {
                 _ if ns >= LONG_WAIT_NS => "w",
                 _ => "",
             };
-            (duration_fine(ns), class)
+            (in_broker(ns), class)
         }),
     }
 }

@@ -87,10 +87,10 @@ pub(super) fn Heat(
 ) -> impl IntoView {
     let sub = Signal::derive(move || {
         detail.with(|d| {
-            let read = format!(
-                "{} of {} read",
-                d.summary.partitions_read, d.summary.partitions_total
-            );
+            let read = match d.summary.partitions_total {
+                Some(total) => format!("{} of {total} read", d.summary.partitions_read),
+                None => "not known".to_owned(),
+            };
             if d.partitions.len() > PARTITIONS_AT_MOST {
                 format!("{read}; the worst {PARTITIONS_AT_MOST} are shown")
             } else {

@@ -6,6 +6,7 @@ use highwater_shared::Level;
 use highwater_shared::lag::State;
 use highwater_shared::topology::{Edge, EdgeKind, Layout, Node, NodeKind, Topology};
 
+use super::labels::Labels;
 use crate::components::marks::Kind;
 use crate::format::{UNKNOWN, count, count_full, duration_ns, percent, plural, rate, time_lag};
 use crate::graph::edges::point_at;
@@ -89,6 +90,8 @@ pub(super) struct Toggles {
     pub(super) idle: bool,
     /// What sends no spans is shown.
     pub(super) uninstrumented: bool,
+    /// What edges say.
+    pub(super) labels: Labels,
 }
 
 /// The map as drawn.
@@ -164,7 +167,13 @@ impl Scene {
                 flows: edge.instrumented
                     && edge.rate.is_some_and(|r| r > 0.0)
                     && !matches!(state, Some(State::Stopped)),
-                label: label(edge, state, tone, group_of(edge, &from.node, &to.node)),
+                label: label(
+                    edge,
+                    state,
+                    tone,
+                    group_of(edge, &from.node, &to.node),
+                    toggles.labels,
+                ),
                 edge: edge.clone(),
                 points,
                 tone,
@@ -310,8 +319,17 @@ fn handle(points: &[[f64; 2]], nodes: impl Iterator<Item = Rect> + Clone) -> Opt
         .or_else(|| point_at(points, 0.5))
 }
 
-/// Returns what an edge's label says: rate on the producer's side, p95 of the time in the broker on the consumer's; what is wrong where the group alerts.
-fn label(edge: &Edge, state: Option<State>, tone: Tone, group: Option<&Node>) -> Option<String> {
+/// Returns what an edge's label says: what was chosen, and what is wrong where the group alerts.
+fn label(
+    edge: &Edge,
+    state: Option<State>,
+    tone: Tone,
+    group: Option<&Node>,
+    labels: Labels,
+) -> Option<String> {
+    if !labels.any() {
+        return None;
+    }
     match edge.kind {
         EdgeKind::Delivers => {
             let lag = group
@@ -321,15 +339,13 @@ fn label(edge: &Edge, state: Option<State>, tone: Tone, group: Option<&Node>) ->
                 Some(State::Stopped) if tone.alerts() => Some("stopped".to_owned()),
                 Some(State::Stalled) if tone.alerts() => Some("stuck".to_owned()),
                 Some(State::DataLoss) => Some("data loss".to_owned()),
-                _ => edge
-                    .latency
-                    .in_broker
-                    .map(|p| duration_ns(p.p95_ns))
+                _ => labels
+                    .of(edge)
                     .or_else(|| lag.filter(|_| tone.alerts()).map(time_lag)),
             }
         }
         EdgeKind::Consumes => None,
-        _ => edge.rate.filter(|r| *r > 0.0).map(rate),
+        _ => labels.of(edge),
     }
 }
 
@@ -596,10 +612,12 @@ mod tests {
     const ALL: Toggles = Toggles {
         idle: true,
         uninstrumented: true,
+        labels: Labels::USUAL,
     };
     const FEW: Toggles = Toggles {
         idle: false,
         uninstrumented: false,
+        labels: Labels::USUAL,
     };
 
     #[test]

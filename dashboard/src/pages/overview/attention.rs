@@ -209,11 +209,10 @@ fn group(g: &GroupSummary, now: Instant) -> Option<Item> {
     {
         facts.push(format!("drains in {}", duration_ms(drain)));
     }
-    if g.partitions_read < g.partitions_total {
-        facts.push(format!(
-            "{} of {} partitions read",
-            g.partitions_read, g.partitions_total
-        ));
+    if let Some(total) = g.partitions_total
+        && g.partitions_read < total
+    {
+        facts.push(format!("{} of {total} partitions read", g.partitions_read));
     }
     let (figure, caption) = match (g.time_lag_ms, g.lag_messages) {
         (Some(ms), _) => (
@@ -345,11 +344,12 @@ mod tests {
             time_lag_bound: None,
             in_per_s: Some(62.0),
             out_per_s: Some(55.4),
+            rate_from: None,
             drain_ms: None,
             read_at: None,
             topics: vec!["orders".to_owned()],
             partitions_read: 1,
-            partitions_total: 1,
+            partitions_total: Some(1),
             members: None,
             broker_state: None,
             protocol: "classic".to_owned(),
@@ -403,7 +403,7 @@ mod tests {
         let brokers: Brokers = serde_json::from_value(serde_json::json!({"clusters": [{
             "name": "k", "system": "kafka", "environment": "default", "bootstrap": [], "cluster_id": null,
             "state": "unreachable", "reason": "cannot reach 127.0.0.1:9092.", "since": "1970-01-01T00:00:30Z",
-            "last_read": null, "last_poll_ns": null, "brokers": [], "topics": null, "partitions": null, "groups": null
+            "last_read": null, "last_poll_ns": null, "brokers": null, "topics": null, "partitions": null, "groups": null
         }]}))
         .unwrap();
         let all = items(

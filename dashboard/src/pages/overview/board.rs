@@ -163,7 +163,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "cluster": "k", "group": name, "state": state, "state_since": null, "reason": "", "level": level,
             "mark_ms": 60_000, "lag_messages": null, "lag_by_tools": null, "time_lag_ms": lag_ms,
-            "time_lag_bound": null, "in_per_s": null, "out_per_s": null, "drain_ms": null, "read_at": null,
+            "time_lag_bound": null, "in_per_s": null, "out_per_s": null, "rate_from": null, "drain_ms": null, "read_at": null,
             "topics": [], "partitions_read": 0, "partitions_total": 0, "members": null, "broker_state": null,
             "protocol": "classic", "services": [], "spark_ms": []
         }))

@@ -10,7 +10,9 @@ use crate::components::icons::Icon;
 use crate::components::marks::{Kind, entity, entity_plain, trace_href};
 use crate::components::stack::stack_trace;
 use crate::components::surface::Panel;
-use crate::format::{clock_ms, count_full, duration_fine, position, short_id, signed};
+use crate::format::{
+    BEFORE_ACK, clock_ms, count_full, duration_fine, in_broker, position, short_id, signed,
+};
 use crate::state::clock::now;
 use crate::state::query::Query;
 
@@ -201,7 +203,7 @@ fn time_parts(chosen: &Chosen, wait: u64) -> impl IntoView + use<> {
     let spoken = format!(
         "Produce {}, in broker {}, process {}",
         produced.map_or_else(|| "unknown".to_owned(), duration_fine),
-        duration_fine(wait),
+        in_broker(wait),
         duration_fine(process)
     );
     let hue = format!("hue{} fill", chosen.hue);
@@ -215,7 +217,7 @@ fn time_parts(chosen: &Chosen, wait: u64) -> impl IntoView + use<> {
             </div>
             <dl class="kv parts">
                 <dt>"Produce"</dt><dd>{crate::components::marks::known(produced.map(duration_fine), "The producer's span is not in this trace")}</dd>
-                <dt>"In broker"</dt><dd class="semi">{duration_fine(wait)}</dd>
+                <dt>"In broker"</dt><dd class="semi" title=(wait == 0).then_some(BEFORE_ACK)>{in_broker(wait)}</dd>
                 <dt>"Process"</dt><dd>{duration_fine(process)}</dd>
             </dl>
         </section>

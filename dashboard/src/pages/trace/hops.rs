@@ -9,7 +9,7 @@ use leptos::prelude::*;
 use super::View;
 use super::rows::Lines;
 use crate::components::marks::{Kind, entity_plain};
-use crate::format::{duration_fine, plural, position};
+use crate::format::{BEFORE_ACK, duration_fine, in_broker, plural, position};
 
 /// Hops in the strip at most; the rest is counted at its end.
 const HOPS_AT_MOST: usize = 12;
@@ -183,8 +183,12 @@ pub(super) fn HopStrip(
                         <button class="hop topic" title=format!("{} {where_}", hop.topic) on:click=move |_| pick(producer_span.as_deref())>
                             {entity_plain(Kind::Topic, &hop.topic)}<span class="t3">{short}</span>
                         </button>
-                        <span class=if wait.is_some_and(|w| w >= WAIT_FROM_NS) { "lnk wait" } else { "lnk" }>
-                            {wait.map(|w| view! { <span>{duration_fine(w)}</span> })}
+                        <span class=match wait {
+                            Some(0) => "lnk early",
+                            Some(WAIT_FROM_NS..) => "lnk wait",
+                            _ => "lnk",
+                        }>
+                            {wait.map(|w| view! { <span title=(w == 0).then_some(BEFORE_ACK)>{in_broker(w)}</span> })}
                         </span>
                         {if nobody && n == last {
                             view! { <span class="hop nobody t3">"nobody yet"</span> }.into_any()

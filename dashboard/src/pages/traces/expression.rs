@@ -292,6 +292,111 @@ pub(crate) fn check(text: &str) -> Result<(), Wrong> {
     }
 }
 
+/// Names of conditions, each with the operator that nearly always follows it.
+const NAMES: [(&str, &str); 10] = [
+    ("status", "="),
+    ("service", "="),
+    ("group", "="),
+    ("topic", "="),
+    ("operation", "="),
+    ("duration", ">"),
+    ("in_broker", ">"),
+    ("spans", ">"),
+    ("errors", ">"),
+    ("trace", "="),
+];
+/// Completions offered at once.
+const OFFERED_AT_MOST: usize = 8;
+
+/// How an expression may go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Completion {
+    /// What is read in the list.
+    pub(crate) word: String,
+    /// The expression with it.
+    pub(crate) text: String,
+}
+
+/// Returns how the end of an expression may go on: names of conditions, words between them, values that `values` knows
+/// of a name.
+pub(crate) fn complete(text: &str, values: impl Fn(&str) -> Vec<String>) -> Vec<Completion> {
+    let Ok(mut before) = tokens(text) else {
+        return Vec::new();
+    };
+    let begun = before.pop_if(|(token, at)| {
+        at.end == text.len() && matches!(token, Token::Word(_) | Token::And | Token::Or | Token::In)
+    });
+    let from = begun.map_or(text.len(), |(_, at)| at.start);
+    let (kept, begun) = text.split_at(from);
+    let begun = begun.to_lowercase();
+    let written = |word: &str, after: &str| Completion {
+        word: word.to_owned(),
+        text: format!("{kept}{after} "),
+    };
+    let found: Vec<Completion> = match valued(&before) {
+        Some(name) => {
+            let mut known = if name == "status" {
+                ["error", "ok", "unset"].map(str::to_owned).to_vec()
+            } else {
+                values(&name)
+            };
+            known.retain(|value| {
+                let value = value.to_lowercase();
+                value.starts_with(&begun) && value != begun
+            });
+            known
+                .iter()
+                .map(|value| written(value, &quoted(value)))
+                .collect()
+        }
+        // Nothing is begun: a list that opens by itself would only be in the way.
+        None if begun.is_empty() => Vec::new(),
+        None => {
+            let names = NAMES
+                .iter()
+                .filter(|(name, _)| name.starts_with(&begun))
+                .map(|(name, operator)| written(name, &format!("{name} {operator}")));
+            let joins = ["and", "or"]
+                .into_iter()
+                .filter(|join| !before.is_empty() && join.starts_with(&begun) && *join != begun)
+                .map(|join| written(join, join));
+            names.chain(joins).collect()
+        }
+    };
+    found.into_iter().take(OFFERED_AT_MOST).collect()
+}
+
+/// The name whose value the tokens lead to: `name =`, `name in (a,`.
+fn valued(before: &[(Token, Range<usize>)]) -> Option<String> {
+    let name = |at: usize| match &before.get(at)?.0 {
+        Token::Word(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    let last = before.len().checked_sub(1)?;
+    if before[last].0 == Token::Operator {
+        return name(last.checked_sub(1)?);
+    }
+    if !matches!(before[last].0, Token::Open | Token::Comma) {
+        return None;
+    }
+    let open = before
+        .iter()
+        .rposition(|(token, _)| *token == Token::Open)?;
+    (before.get(open.checked_sub(1)?)?.0 == Token::In)
+        .then(|| name(open.checked_sub(2)?))
+        .flatten()
+}
+
+/// Writes a value as an expression takes it.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| !c.is_whitespace() && !"()=!<>~,\"'&|".contains(c);
+    let word = ["and", "or", "not", "in"].contains(&value.to_ascii_lowercase().as_str());
+    if !value.is_empty() && !word && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// Returns whether a list of conditions joined by `and` has `condition`.
 pub(crate) fn has(text: &str, condition: &str) -> bool {
     text.split(" and ").any(|part| part.trim() == condition)
@@ -437,5 +542,42 @@ mod tests {
             0..2,
             "a place inside a letter is no place"
         );
+    }
+
+    #[test]
+    fn names_values_and_joins_are_completed_where_they_may_stand() {
+        let texts = |text: &str| -> Vec<String> {
+            let known = |name: &str| match name {
+                "group" => vec!["billing".to_owned(), "billing retry".to_owned()],
+                _ => Vec::new(),
+            };
+            let found = complete(text, known);
+            found.into_iter().map(|found| found.text).collect()
+        };
+        assert_eq!(texts("st"), ["status = "]);
+        assert_eq!(texts("du"), ["duration > "]);
+        assert_eq!(texts("status = er"), ["status = error "]);
+        assert_eq!(texts("status = error a"), ["status = error and "]);
+        assert_eq!(
+            texts("group = b"),
+            ["group = billing ", "group = \"billing retry\" "]
+        );
+        assert_eq!(
+            texts("not (group in (x, "),
+            [
+                "not (group in (x, billing ",
+                "not (group in (x, \"billing retry\" "
+            ]
+        );
+        for nothing in [
+            "",
+            "order.id = ",
+            "group = \"bil",
+            "status = error",
+            "(",
+            "x ) ",
+        ] {
+            assert!(texts(nothing).is_empty(), "{nothing}");
+        }
     }
 }
