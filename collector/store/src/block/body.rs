@@ -8,6 +8,7 @@ use highwater_model::{Span, UnixNanos, raw};
 
 use super::bytes::{Corrupt, Reader, put, put_bytes};
 use super::fingerprint::Fingerprint;
+use super::gathered::{Gathered, GatheredSpan, Numbers};
 use super::head::{Head, RowView};
 use super::pieces::{Known, Pieces, PiecesBuilder};
 use super::wire::origin_attributes;
@@ -29,6 +30,16 @@ impl BodyBuilder {
 
     pub(crate) fn push_span(&mut self, raw: &[u8], known: Known) {
         self.spans.push(raw, known);
+    }
+
+    pub(crate) fn push_gathered(
+        &mut self,
+        gathered: &Gathered,
+        span: GatheredSpan,
+        known: Known,
+        numbers: &mut Numbers,
+    ) {
+        self.spans.push_gathered(gathered, span, known, numbers);
     }
 
     /// The fingerprints of all attributes; some may be there more than once.
@@ -136,6 +147,24 @@ impl Body {
                 .get(row.place())
                 .map(<[u8]>::to_vec)
                 .ok_or(Corrupt("a span lies past the end of its block")),
+        }
+    }
+
+    /// Adds one span to those gathered. `numbers` are of this block and of them.
+    pub(crate) fn gather(
+        &self,
+        row: RowView<'_>,
+        gathered: &mut Gathered,
+        numbers: &mut Numbers,
+    ) -> Result<GatheredSpan, Corrupt> {
+        match &self.spans {
+            Spans::Pieces(pieces) => pieces.gather(
+                row.index(),
+                |index| row.span_id_of(index),
+                gathered,
+                numbers,
+            ),
+            Spans::Joined { .. } => Ok(gathered.add_raw(&self.bytes(row)?, row.known())),
         }
     }
 

@@ -5,6 +5,7 @@ use highwater_model::{Batch, BatchSpan, UnixNanos};
 use super::body::BodyBuilder;
 use super::bytes::{compress, put, put_bytes};
 use super::fingerprint::Fingerprint;
+use super::gathered::{Gathered, GatheredSpan, Numbers};
 use super::head::{HeadBuilder, RowView};
 use super::interner::Interner;
 use super::runs::Keys;
@@ -40,6 +41,14 @@ pub(crate) struct Summary {
     pub(crate) has_error: bool,
     /// Length-prefixed names; `None` when there are many.
     pub(crate) services: Option<Vec<u8>>,
+}
+
+/// What of a span of another block its row does not tell.
+pub(crate) struct Moved<'a> {
+    pub(crate) arrived: UnixNanos,
+    pub(crate) records: &'a [Fingerprint],
+    pub(crate) origin: &'a bytes::Bytes,
+    pub(crate) span: GatheredSpan,
 }
 
 /// Cuts the spans that `keep` says yes to into blocks of at most `max_spans` spans and about `max_bytes` bytes.
@@ -98,25 +107,28 @@ impl OpenBlock {
         self.body.push_span(&one.raw, known);
     }
 
-    /// Adds a span of another block.
+    /// Adds a span of another block. `numbers` are of these `gathered` and of this block.
     pub(crate) fn push_row(
         &mut self,
         row: RowView<'_>,
-        arrived: UnixNanos,
-        records: &[Fingerprint],
-        origin: &bytes::Bytes,
-        raw: &[u8],
+        moved: &Moved<'_>,
+        gathered: &Gathered,
+        numbers: &mut Numbers,
     ) {
-        let origin = self.origin(origin);
+        let origin = self.origin(moved.origin);
         self.count(
             row.service(),
             row.row.start,
             row.row.duration,
             row.row.failed,
         );
-        self.bytes += raw.len();
-        let known = self.head.push_row(row, arrived, records, origin, raw.len());
-        self.body.push_span(raw, known);
+        let bytes = moved.span.bytes();
+        self.bytes += bytes;
+        let known = self
+            .head
+            .push_row(row, moved.arrived, moved.records, origin, bytes);
+        self.body
+            .push_gathered(gathered, moved.span, known, numbers);
     }
 
     fn origin(&mut self, blob: &bytes::Bytes) -> u32 {

@@ -14,20 +14,26 @@ pub(crate) struct Interner {
     arena: Vec<u8>,
 }
 
+/// Sixteen bytes, since most look-ups of a full block wait for memory. What is interned is far below 4 GiB: a request's
+/// size is bounded.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
-    from: usize,
-    to: usize,
+    from: u32,
+    len: u32,
 }
 
 impl Interner {
     /// The number of `bytes`, and whether they are new.
     pub(crate) fn intern(&mut self, bytes: &[u8]) -> (u32, bool) {
+        self.intern_hashed(bytes, xxh3_64(bytes))
+    }
+
+    /// As [`Interner::intern`], where another interner has the hash already.
+    pub(crate) fn intern_hashed(&mut self, bytes: &[u8], hash: u64) -> (u32, bool) {
         if self.entries.len() * 2 >= self.slots.len() {
             self.grow();
         }
-        let hash = xxh3_64(bytes);
         let tag = (hash >> 32) as u32;
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
@@ -43,20 +49,32 @@ impl Interner {
         }
         let index = self.entries.len() as u32;
         self.slots[slot] = (tag, index);
-        let from = self.arena.len();
+        let from = self.arena.len() as u32;
         self.arena.extend_from_slice(bytes);
         self.entries.push(Entry {
             hash,
             from,
-            to: self.arena.len(),
+            len: bytes.len() as u32,
         });
         (index, true)
+    }
+
+    /// What may be the number of bytes with this hash, from one look at the table. Looked up for many at once, the
+    /// waits for memory overlap, which are most of the time that [`Interner::intern`] takes.
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        let slot = hash as usize & self.slots.len().checked_sub(1)?;
+        let (tag, index) = self.slots[slot];
+        (tag == (hash >> 32) as u32 && index != EMPTY).then_some(index)
     }
 
     /// The bytes with a number.
     pub(crate) fn get(&self, index: u32) -> &[u8] {
         let entry = self.entries[index as usize];
-        &self.arena[entry.from..entry.to]
+        &self.arena[entry.from as usize..][..entry.len as usize]
+    }
+
+    pub(crate) fn hash(&self, index: u32) -> u64 {
+        self.entries[index as usize].hash
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -84,7 +102,7 @@ impl Interner {
 
 #[cfg(test)]
 mod tests {
-    use super::Interner;
+    use super::{Interner, xxh3_64};
     use proptest::prelude::*;
 
     proptest! {
@@ -96,7 +114,9 @@ mod tests {
             let mut order: Vec<Vec<u8>> = Vec::new();
             for string in &strings {
                 let expected = order.iter().position(|known| known == string);
+                let guess = interner.guess(xxh3_64(string));
                 let (index, new) = interner.intern(string);
+                prop_assert!(guess.is_none_or(|guess| guess == index || interner.get(guess) != &string[..]));
                 prop_assert_eq!(new, expected.is_none());
                 prop_assert_eq!(index as usize, expected.unwrap_or(order.len()));
                 if new {

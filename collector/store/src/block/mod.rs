@@ -6,6 +6,7 @@ pub(crate) mod body;
 pub(crate) mod bytes;
 pub(crate) mod encode;
 pub(crate) mod fingerprint;
+pub(crate) mod gathered;
 pub(crate) mod head;
 mod interner;
 mod pieces;

@@ -11,21 +11,23 @@
 //! What comes out is byte for byte what went in, whatever it was: what cannot be cut is a piece as a whole.
 
 use highwater_model::{SpanId, TraceId};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::bytes::{Corrupt, Reader, put, put_bytes};
 use super::fingerprint::Fingerprint;
+use super::gathered::{Gathered, GatheredSpan, Numbers};
 use super::interner::Interner;
 use super::wire::{self, ATTRIBUTE};
 
 /// Places in a shape that the head fills.
-const TRACE: u32 = 0;
-const SPAN: u32 = 1;
-const START: u32 = 2;
-const END: u32 = 3;
+pub(super) const TRACE: u32 = 0;
+pub(super) const SPAN: u32 = 1;
+pub(super) const START: u32 = 2;
+pub(super) const END: u32 = 3;
 /// The parent is a span so many before this one.
-const PARENT: u32 = 4;
+pub(super) const PARENT: u32 = 4;
 /// From here on: columns.
-const COLUMNS: u32 = 5;
+pub(super) const COLUMNS: u32 = 5;
 
 /// A parent is looked for among so many spans before.
 const PARENTS: usize = 64;
@@ -63,6 +65,7 @@ pub(crate) struct PiecesBuilder {
     parents: Vec<u8>,
     ids: Vec<SpanId>,
     attributes: Vec<Fingerprint>,
+    parts: Vec<Part>,
 }
 
 #[derive(Debug, Default)]
@@ -78,55 +81,176 @@ fn put_ref(out: &mut Vec<u8>, index: u32, new: bool) {
     put(out, if new { 0 } else { u64::from(index) + 1 });
 }
 
+/// What a part of a span is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    /// What the head tells, by its place.
+    Known(u32),
+    /// The parent's id.
+    Parent(SpanId),
+    Piece,
+}
+
+/// Cuts a span into its parts, in their order; together they are all of it.
+pub(super) fn cut<'a>(raw: &'a [u8], known: Known, mut each: impl FnMut(Cut, &'a [u8])) {
+    let mut left = raw;
+    while let Some(field) = wire::next(&mut left) {
+        let cut = match (field.whole[0], field.value) {
+            (0x0a, value) if value == known.trace.0 && field.whole.len() == 18 => Cut::Known(TRACE),
+            (0x12, value) if value == known.span.0 && field.whole.len() == 10 => Cut::Known(SPAN),
+            (0x39, value) if value == known.start.to_le_bytes() => Cut::Known(START),
+            (0x41, value) if value == known.end.to_le_bytes() => Cut::Known(END),
+            (0x22, value) if field.whole.len() == 10 => match value.try_into() {
+                Ok(id) => Cut::Parent(SpanId(id)),
+                Err(_) => Cut::Piece,
+            },
+            _ => Cut::Piece,
+        };
+        each(cut, field.whole);
+    }
+    if !left.is_empty() {
+        each(Cut::Piece, left);
+    }
+}
+
+/// A part of the span that is being added.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    cut: Cut,
+    /// Where it ends.
+    to: usize,
+    hash: u64,
+    guess: Option<u32>,
+}
+
+/// A piece as a field; one without a number where it could not be cut.
+fn field_of(piece: &[u8]) -> wire::Field<'_> {
+    let mut left = piece;
+    let field = wire::next(&mut left).filter(|_| left.is_empty());
+    field.unwrap_or(wire::Field {
+        number: 0,
+        whole: piece,
+        value: piece,
+    })
+}
+
 impl PiecesBuilder {
     /// Adds a span.
     pub(crate) fn push(&mut self, raw: &[u8], known: Known) {
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.clear();
+        let mut to = 0;
+        cut(raw, known, |cut, whole| {
+            to += whole.len();
+            let hash = match cut {
+                Cut::Piece => xxh3_64(whole),
+                Cut::Known(_) | Cut::Parent(_) => 0,
+            };
+            parts.push(Part {
+                cut,
+                to,
+                hash,
+                guess: None,
+            });
+        });
+        // All of them first, so that the waits for memory overlap.
+        for part in &mut parts {
+            part.guess = self.pieces.guess(part.hash);
+        }
         self.shape.clear();
-        let mut left = raw;
-        while let Some(field) = wire::next(&mut left) {
-            let place = match (field.whole[0], field.value) {
-                (0x0a, value) if value == known.trace.0 && field.whole.len() == 18 => TRACE,
-                (0x12, value) if value == known.span.0 && field.whole.len() == 10 => SPAN,
-                (0x39, value) if value == known.start.to_le_bytes() => START,
-                (0x41, value) if value == known.end.to_le_bytes() => END,
-                (0x22, value) if field.whole.len() == 10 => match self.parent(value) {
-                    Some(before) => {
-                        put(&mut self.parents, before);
-                        PARENT
-                    }
-                    None => self.piece(field),
-                },
-                _ => self.piece(field),
+        let mut from = 0;
+        for part in &parts {
+            let whole = &raw[from..part.to];
+            from = part.to;
+            let place = match part.cut {
+                Cut::Known(place) => place,
+                Cut::Parent(id) => self.parent_or(id, whole),
+                Cut::Piece => self.guessed_piece(whole, part),
             };
             put(&mut self.shape, place.into());
         }
-        if !left.is_empty() {
-            let rest = wire::Field {
-                number: 0,
-                whole: left,
-                value: left,
+        self.parts = parts;
+        self.end_span(known);
+    }
+
+    /// Adds a span of another block. `numbers` are of these `gathered` and of this block.
+    pub(crate) fn push_gathered(
+        &mut self,
+        gathered: &Gathered,
+        span: GatheredSpan,
+        known: Known,
+        numbers: &mut Numbers,
+    ) {
+        self.shape.clear();
+        let mut places = gathered.places(span);
+        while let Some(place) = places.next() {
+            let place = match place {
+                PARENT => {
+                    let id = Gathered::parent(&mut places);
+                    let mut whole = [0x22, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+                    whole[2..].copy_from_slice(&id.0);
+                    self.parent_or(id, &whole)
+                }
+                known if known < COLUMNS => known,
+                piece => self.gathered_piece(gathered, piece - COLUMNS, numbers),
             };
-            let place = self.piece(rest);
             put(&mut self.shape, place.into());
         }
+        self.end_span(known);
+    }
+
+    fn end_span(&mut self, known: Known) {
         let (shape, new) = self.shapes.intern(&self.shape);
         put_ref(&mut self.shape_refs, shape, new);
         self.ids.push(known.span);
     }
 
-    fn parent(&self, id: &[u8]) -> Option<u64> {
+    /// Notes the parent, as one of the spans before where it is one.
+    fn parent_or(&mut self, id: SpanId, whole: &[u8]) -> u32 {
         let before = self.ids.iter().rev().take(PARENTS);
-        let place = before.zip(1..).find(|(span, _)| span.0 == id);
-        place.map(|(_, before)| before)
+        let place = before.zip(1..).find(|(span, _)| **span == id);
+        match place {
+            Some((_, before)) => {
+                put(&mut self.parents, before);
+                PARENT
+            }
+            None => {
+                let (piece, new) = self.pieces.intern(whole);
+                self.note(piece, new, whole)
+            }
+        }
+    }
+
+    fn guessed_piece(&mut self, whole: &[u8], part: &Part) -> u32 {
+        match part.guess {
+            Some(piece) if self.pieces.get(piece) == whole => self.refer(piece, false),
+            _ => {
+                let (piece, new) = self.pieces.intern_hashed(whole, part.hash);
+                self.note(piece, new, whole)
+            }
+        }
+    }
+
+    fn gathered_piece(&mut self, gathered: &Gathered, piece: u32, numbers: &mut Numbers) -> u32 {
+        if let Some(own) = numbers.get(piece) {
+            return self.refer(own, false);
+        }
+        let (bytes, hash) = gathered.piece(piece);
+        let (own, new) = self.pieces.intern_hashed(bytes, hash);
+        numbers.set(piece, own);
+        self.note(own, new, bytes)
     }
 
     /// Notes a piece in its column; gives the column's place.
-    fn piece(&mut self, field: wire::Field<'_>) -> u32 {
-        let (piece, new) = self.pieces.intern(field.whole);
+    fn note(&mut self, piece: u32, new: bool, whole: &[u8]) -> u32 {
         if new {
-            let place = self.new_piece(field);
+            let place = self.new_piece(field_of(whole));
             self.places.push(place);
         }
+        self.refer(piece, new)
+    }
+
+    fn refer(&mut self, piece: u32, new: bool) -> u32 {
         let (column, value) = self.places[piece as usize];
         put_ref(&mut self.columns[column as usize].refs, value, new);
         COLUMNS + column
@@ -333,13 +457,7 @@ impl Pieces {
         id_of: impl Fn(usize) -> Option<SpanId>,
         out: &mut Vec<u8>,
     ) -> Result<(), Corrupt> {
-        let missing = Corrupt("a span is missing in its block's body");
-        let from = match index {
-            0 => 0,
-            _ => *self.ends.get(index - 1).ok_or(missing)?,
-        };
-        let to = *self.ends.get(index).ok_or(missing)?;
-        let mut places = self.places[from as usize..to as usize].iter();
+        let mut places = self.places_of(index)?.iter();
         while let Some(place) = places.next() {
             match *place {
                 TRACE => {
@@ -360,8 +478,7 @@ impl Pieces {
                 }
                 PARENT => {
                     let before = places.next().copied().unwrap_or(0) as usize;
-                    let parent = index.checked_sub(before).and_then(&id_of);
-                    let parent = parent.ok_or(Corrupt("a span's parent is missing"))?;
+                    let parent = self.parent(index, before, &id_of)?;
                     out.extend_from_slice(&[0x22, 8]);
                     out.extend_from_slice(&parent.0);
                 }
@@ -369,6 +486,73 @@ impl Pieces {
             }
         }
         Ok(())
+    }
+
+    /// Adds span `index` to those gathered. `numbers` are of this block and of them.
+    pub(crate) fn gather(
+        &self,
+        index: usize,
+        id_of: impl Fn(usize) -> Option<SpanId>,
+        gathered: &mut Gathered,
+        numbers: &mut Numbers,
+    ) -> Result<GatheredSpan, Corrupt> {
+        let mut span = gathered.begin();
+        let mut places = self.places_of(index)?.iter();
+        while let Some(place) = places.next() {
+            match *place {
+                PARENT => {
+                    let before = places.next().copied().unwrap_or(0) as usize;
+                    span.parent(self.parent(index, before, &id_of)?);
+                }
+                known if known < COLUMNS => span.known(known),
+                place => {
+                    let number = place - COLUMNS;
+                    let piece = self.pieces[number as usize];
+                    match (self.parent_id(piece), numbers.get(number)) {
+                        (Some(id), _) => span.parent(id),
+                        (None, Some(known)) => span.piece_again(known),
+                        (None, None) => {
+                            let piece = span.piece(|out| self.piece(piece, out));
+                            numbers.set(number, piece);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(span.end())
+    }
+
+    /// The parent's id, where a piece is one.
+    fn parent_id(&self, piece: Piece) -> Option<SpanId> {
+        let (from, to) = self.names[piece.column as usize];
+        if self.bytes[from as usize..to as usize] != [FIELD, 0x22] {
+            return None;
+        }
+        let (from, to) = piece.value;
+        match &self.bytes[from as usize..to as usize] {
+            [8, id @ ..] => id.try_into().ok().map(SpanId),
+            _ => None,
+        }
+    }
+
+    fn places_of(&self, index: usize) -> Result<&[u32], Corrupt> {
+        let missing = Corrupt("a span is missing in its block's body");
+        let from = match index {
+            0 => 0,
+            _ => *self.ends.get(index - 1).ok_or(missing)?,
+        };
+        let to = *self.ends.get(index).ok_or(missing)?;
+        Ok(&self.places[from as usize..to as usize])
+    }
+
+    fn parent(
+        &self,
+        index: usize,
+        before: usize,
+        id_of: impl Fn(usize) -> Option<SpanId>,
+    ) -> Result<SpanId, Corrupt> {
+        let parent = index.checked_sub(before).and_then(id_of);
+        parent.ok_or(Corrupt("a span's parent is missing"))
     }
 
     fn piece(&self, piece: Piece, out: &mut Vec<u8>) {
@@ -443,7 +627,7 @@ mod tests {
     use highwater_model::{SpanId, TraceId};
     use proptest::prelude::*;
 
-    use super::{Known, Pieces, PiecesBuilder};
+    use super::{Gathered, Known, Numbers, Pieces, PiecesBuilder};
 
     const KNOWN: Known = Known {
         trace: TraceId([7; 16]),
@@ -507,6 +691,51 @@ mod tests {
         ) {
             let raw: Vec<Vec<u8>> = spans.into_iter().map(|fields| fields.concat()).collect();
             there_and_back(&raw)?;
+        }
+
+        #[test]
+        fn a_block_of_gathered_spans_is_the_block_of_those_that_were_sent(
+            spans in prop::collection::vec((prop::collection::vec(field(), 0..8), 0..3_usize), 0..40),
+            apart in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let raw: Vec<(Vec<u8>, usize)> =
+                spans.into_iter().map(|(fields, block)| (fields.concat(), block)).collect();
+            let blocks: Vec<Pieces> = (0..3)
+                .map(|block| {
+                    let mut builder = PiecesBuilder::default();
+                    let own = raw.iter().filter(|(_, of)| *of == block);
+                    own.for_each(|(raw, _)| builder.push(raw, KNOWN));
+                    let mut bytes = Vec::new();
+                    builder.finish(&mut bytes);
+                    Pieces::decode(bytes, 0)
+                })
+                .collect::<Result<_, _>>()?;
+            let mut sent = PiecesBuilder::default();
+            let mut moved = PiecesBuilder::default();
+            let (mut gathered, mut to) = (Gathered::default(), Numbers::default());
+            let mut from: [Numbers; 3] = Default::default();
+            let mut next = [0; 3];
+            for ((raw, block), apart) in raw.iter().zip(apart) {
+                if apart {
+                    gathered = Gathered::default();
+                    from.iter_mut().chain([&mut to]).for_each(Numbers::clear);
+                }
+                let index = next[*block];
+                next[*block] += 1;
+                // Every other span as if its block had no pieces.
+                let span = if index % 2 == 0 {
+                    blocks[*block].gather(index, |_| Some(KNOWN.span), &mut gathered, &mut from[*block])?
+                } else {
+                    gathered.add_raw(raw, KNOWN)
+                };
+                prop_assert_eq!(span.bytes(), raw.len());
+                sent.push(raw, KNOWN);
+                moved.push_gathered(&gathered, span, KNOWN, &mut to);
+            }
+            let (mut expected, mut found) = (Vec::new(), Vec::new());
+            sent.finish(&mut expected);
+            moved.finish(&mut found);
+            prop_assert_eq!(found, expected);
         }
 
         #[test]

@@ -26,8 +26,9 @@ use super::read::LoadedHead;
 use super::sqlite::{self, int, unsigned};
 use super::store::{Inner, Store};
 use crate::block::body::Body;
-use crate::block::encode::{EncodedBlock, OpenBlock};
+use crate::block::encode::{EncodedBlock, Moved, OpenBlock};
 use crate::block::fingerprint::{Fingerprint, linked_records};
+use crate::block::gathered::{Gathered, GatheredSpan, Numbers};
 use crate::block::runs::Index;
 use crate::error::{Result, StoreError};
 
@@ -295,11 +296,14 @@ async fn write_by_trace(
         next: facts.first_block,
         last: facts.last_block,
         index: Index::new(facts.first_block),
+        numbers: Numbers::default(),
         rewritten: Rewritten::default(),
     };
     for batch in &plan {
-        for span in spans_of(inner, source, batch).await? {
-            writer.push(inner, &span).await?;
+        let (gathered, spans) = spans_of(inner, source, batch).await?;
+        writer.numbers.clear();
+        for span in spans {
+            writer.push(inner, &gathered, &span).await?;
         }
     }
     writer.finish().await
@@ -362,33 +366,38 @@ fn trace_key(trace: TraceId) -> u64 {
 }
 
 /// A span on its way from block to block.
-struct Moved {
+struct Moving {
     head: Arc<LoadedHead>,
     row: u32,
     records: Vec<Fingerprint>,
     origin: bytes::Bytes,
-    raw: Vec<u8>,
+    span: GatheredSpan,
 }
 
 /// Reads spans; gives them in the order of `places`.
-async fn spans_of(inner: &Inner, source: &Partition, places: &[(u64, u32)]) -> Result<Vec<Moved>> {
+async fn spans_of(
+    inner: &Inner,
+    source: &Partition,
+    places: &[(u64, u32)],
+) -> Result<(Gathered, Vec<Moving>)> {
+    let (mut gathered, mut numbers) = (Gathered::default(), Numbers::default());
     let mut by_block: Vec<(u64, u32, usize)> = places
         .iter()
         .enumerate()
         .map(|(at, (block, row))| (*block, *row, at))
         .collect();
     by_block.sort_unstable();
-    let mut moved: Vec<Option<Moved>> = Vec::new();
+    let mut moved: Vec<Option<Moving>> = Vec::new();
     moved.resize_with(places.len(), || None);
     let blocks: Vec<&[(u64, u32, usize)]> = by_block.chunk_by(|a, b| a.0 == b.0).collect();
     for blocks in blocks.chunks(BLOCKS_AT_ONCE as usize) {
         inner.go_on()?;
-        let numbers: Vec<u64> = blocks.iter().map(|spans| spans[0].0).collect();
+        let wanted: Vec<u64> = blocks.iter().map(|spans| spans[0].0).collect();
         let rows = sqlx::query(
             "SELECT h.block, m.arrived, h.columns, b.spans FROM head h JOIN meta m ON m.block = h.block \
              JOIN body b ON b.block = h.block WHERE h.block IN (SELECT value FROM json_each(?)) ORDER BY h.block",
         )
-        .bind(format!("{numbers:?}"))
+        .bind(format!("{wanted:?}"))
         .fetch_all(&source.readers)
         .await
         .map_err(cannot_cluster)?;
@@ -401,13 +410,14 @@ async fn spans_of(inner: &Inner, source: &Partition, places: &[(u64, u32)]) -> R
                 arrived: UnixNanos(unsigned(row.get(1))),
                 head,
             });
+            numbers.clear();
             for (_, row, at) in *spans {
-                let span = move_out(inner, &head, &body, *row);
+                let span = move_out(inner, &head, &body, *row, &mut gathered, &mut numbers);
                 moved[*at] = Some(span.map_err(|source| StoreError::Damaged { block, source })?);
             }
         }
     }
-    Ok(moved.into_iter().flatten().collect())
+    Ok((gathered, moved.into_iter().flatten().collect()))
 }
 
 fn move_out(
@@ -415,7 +425,9 @@ fn move_out(
     head: &Arc<LoadedHead>,
     body: &Body,
     row: u32,
-) -> std::result::Result<Moved, crate::block::Corrupt> {
+    gathered: &mut Gathered,
+    numbers: &mut Numbers,
+) -> std::result::Result<Moving, crate::block::Corrupt> {
     let view = head.head.row(row as usize);
     let records = if view.link_fingerprints().is_empty() {
         Vec::new()
@@ -423,10 +435,10 @@ fn move_out(
         let span = body.span(view, &inner.options.rules)?;
         linked_records(&span).collect()
     };
-    Ok(Moved {
+    Ok(Moving {
         records,
         origin: body.origin_blob(view)?.clone(),
-        raw: body.bytes(view)?,
+        span: body.gather(view, gathered, numbers)?,
         head: Arc::clone(head),
         row,
     })
@@ -443,11 +455,13 @@ struct Writer<'a> {
     next: u64,
     last: u64,
     index: Index,
+    /// Of the open block and the spans that are being written.
+    numbers: Numbers,
     rewritten: Rewritten,
 }
 
 impl Writer<'_> {
-    async fn push(&mut self, inner: &Inner, span: &Moved) -> Result<()> {
+    async fn push(&mut self, inner: &Inner, gathered: &Gathered, span: &Moving) -> Result<()> {
         let options = &inner.options;
         let full = self.open.len() >= options.block_spans.max(1)
             || self.open.bytes() >= options.block_bytes;
@@ -459,13 +473,19 @@ impl Writer<'_> {
         let row = span.head.head.row(span.row as usize);
         let arrived = row.arrived().unwrap_or(span.head.arrived);
         self.arrived = self.arrived.max(arrived);
-        self.open
-            .push_row(row, arrived, &span.records, &span.origin, &span.raw);
+        let moved = Moved {
+            arrived,
+            records: &span.records,
+            origin: &span.origin,
+            span: span.span,
+        };
+        self.open.push_row(row, &moved, gathered, &mut self.numbers);
         Ok(())
     }
 
     async fn close_block(&mut self) -> Result<()> {
         let spans = self.open.len();
+        self.numbers.clear();
         let block = std::mem::take(&mut self.open).finish().compress();
         let block = block.map_err(|source| StoreError::Compress { spans, source })?;
         let arrived = std::mem::take(&mut self.arrived);
