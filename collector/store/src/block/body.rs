@@ -127,6 +127,7 @@ impl Body {
                 pieces.raw(
                     row.index(),
                     row.known(),
+                    row.sent_bytes_at_most(),
                     |index| row.span_id_of(index),
                     &mut out,
                 )?;
