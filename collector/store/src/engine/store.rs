@@ -265,6 +265,7 @@ impl Store {
             sqlite::close_writer(connection).await;
         }
         self.inner.history.close().await;
+        self.inner.catalog.lock().await.close().await;
         self.inner.lock.lock().take();
     }
 
