@@ -45,8 +45,13 @@ impl Catalog {
                 dir: dir.to_owned(),
             });
         }
-        let connection = Some(sqlite::open_writer(&file, sqlite::CATALOG).await?);
-        Ok(Self { file, connection })
+        match sqlite::open_writer(&file, sqlite::CATALOG).await {
+            Ok(connection) => Ok(Self {
+                file,
+                connection: Some(connection),
+            }),
+            Err(error) => Err(damaged(file, error)),
+        }
     }
 
     /// Moves its log into its file.
@@ -67,7 +72,8 @@ impl Catalog {
             None => sqlite::open_writer(&self.file, sqlite::CATALOG).await?,
         };
         let done = work(&mut connection).await;
-        let done = done.map_err(|source| StoreError::Catalog { step, source })?;
+        let done = done
+            .map_err(|source| damaged(self.file.clone(), StoreError::Catalog { step, source }))?;
         self.connection = Some(connection);
         Ok(done)
     }
@@ -148,6 +154,15 @@ impl Catalog {
         })
         .await
     }
+}
+
+/// Says what can be done, where the file is not what was written to it.
+fn damaged(file: PathBuf, error: StoreError) -> StoreError {
+    if !error.is_damage() {
+        return error;
+    }
+    let source = Box::new(error);
+    StoreError::DamagedCatalog { file, source }
 }
 
 fn holds_spans(dir: &Path) -> bool {

@@ -9,9 +9,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::Path;
 
+use highwater_model::UnixNanos;
 use parking_lot::Mutex;
 
 use super::inspect::Finding;
+use super::retain::files;
 use crate::error::{Result, StoreError};
 
 /// The damage of one partition.
@@ -59,7 +61,7 @@ impl Damage {
                 None => tracing::error!(
                     file = self.file,
                     reason,
-                    "a span file is damaged; \"highwater store check\" says more"
+                    "a file is damaged; \"highwater store check\" says more"
                 ),
             }
         }
@@ -102,6 +104,21 @@ impl Damage {
         });
         findings.collect()
     }
+}
+
+/// Moves a damaged database out of the way, with its log, so that it can still be opened; gives its new name.
+pub(super) fn set_aside(file: &Path, now: UnixNanos) -> Result<String> {
+    let seconds = now.0 / 1_000_000_000;
+    let aside = file.with_extension(format!("db.damaged-{seconds}"));
+    for (from, to) in files(file).into_iter().zip(files(&aside)) {
+        match std::fs::rename(&from, to) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::SetAside { file: from, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(super::inspect::name(&aside))
 }
 
 /// A file that claims to be so much longer has a damaged header; it is not believed.
