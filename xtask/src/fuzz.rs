@@ -78,9 +78,7 @@ pub(crate) fn fuzz(only: Option<&str>, bounds: &Bounds) -> Result<()> {
     step("make their first inputs", || {
         // What an earlier version made is no help.
         let _ = fs::remove_dir_all(&seeds);
-        run(Command::new(programs.join("seed"))
-            .arg(&seeds)
-            .stdout(Stdio::null()))
+        output(Command::new(programs.join("seed")).arg(&seeds)).map(drop)
     })?;
     let mut found = Vec::new();
     for target in chosen {

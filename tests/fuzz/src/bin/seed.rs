@@ -14,16 +14,15 @@ use highwater_model::normalise::Rules;
 use highwater_model::otlp::batch_from_bytes;
 use highwater_store::fuzzing;
 
-libfuzzer_sys::fuzz_target!(
-    init: {
-        if let Err(error) = seed() {
-            eprintln!("cannot write the first inputs: {error}");
-            std::process::exit(1);
-        }
-        std::process::exit(0)
-    },
-    |_nothing: &[u8]| {}
-);
+libfuzzer_sys::fuzz_target!(init: seed_and_end(), |_nothing: &[u8]| {});
+
+fn seed_and_end() {
+    let seeded = seed();
+    if let Err(error) = &seeded {
+        eprintln!("cannot write the first inputs: {error}");
+    }
+    std::process::exit(i32::from(seeded.is_err()));
+}
 
 fn seed() -> std::io::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
