@@ -135,7 +135,10 @@ pub(super) fn lengthen(file: &Path) -> Option<u64> {
         .filter(|missing| (1..=MOST_CUT).contains(missing))?;
     let open = OpenOptions::new().write(true).open(file).ok()?;
     open.set_len(should).ok()?;
-    Some(missing)
+    // A power cut while the log was moved leaves a file that is too short, and a log that has what is missing.
+    let [_, log, _] = files(file);
+    let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
+    (!has_log).then_some(missing)
 }
 
 /// What SQLite's header says: the page size at byte 16, the number of pages at 28, which counts where the change
