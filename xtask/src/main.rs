@@ -6,6 +6,7 @@
 mod broker;
 mod dashboard;
 mod demo;
+mod fuzz;
 mod http;
 mod screenshots;
 mod setup;
@@ -71,6 +72,17 @@ enum Verb {
     Test {
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Feed what reads bytes from outside with made-up ones; without a target, all of them in turn
+    Fuzz {
+        /// decoder, block or query
+        target: Option<String>,
+        /// Inputs a target is given
+        #[arg(long, default_value_t = 1_000_000)]
+        runs: u64,
+        /// Ends a target earlier
+        #[arg(long)]
+        seconds: Option<u64>,
     },
     /// Check formatting, lints and documentation
     Check,
@@ -168,6 +180,11 @@ fn run(verb: Verb) -> Result<()> {
             open: !no_open,
         }),
         Verb::Test { arguments } => verify::test(&arguments),
+        Verb::Fuzz {
+            target,
+            runs,
+            seconds,
+        } => fuzz::fuzz(target.as_deref(), &fuzz::Bounds { runs, seconds }),
         Verb::Check => verify::check(),
         Verb::Dashboard { dev } => verify::dashboard(dev),
         Verb::Kafka(KafkaVerb::Start { port }) => broker::start(port),

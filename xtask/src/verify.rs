@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::dashboard::{self, Variant};
 use crate::demo::{self, binary};
+use crate::fuzz;
 use crate::setup;
 use crate::step::{cargo, root, run, step, target};
 
@@ -85,7 +86,8 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     })?;
     step("tests of the dashboard", || {
         run(&mut with_programs(cargo(["test", "--package", DASHBOARD])))
-    })
+    })?;
+    fuzz::fuzz(None, &fuzz::Bounds::SHORT)
 }
 
 /// Builds the dashboard.

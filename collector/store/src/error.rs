@@ -184,6 +184,26 @@ pub enum StoreError {
         #[source]
         source: Corrupt,
     },
+    /// A damaged file could not be set aside.
+    #[error("{file} is damaged, and cannot be moved out of the way")]
+    SetAside {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The list of span files is damaged.
+    #[error(
+        "{file} is damaged; restore it from a backup, or move the whole data directory away and start with an empty one"
+    )]
+    DamagedCatalog {
+        /// The file.
+        file: PathBuf,
+        /// How.
+        #[source]
+        source: Box<StoreError>,
+    },
     /// A retired file could not be removed.
     #[error("cannot remove {file}")]
     Remove {
@@ -209,6 +229,8 @@ impl StoreError {
             Self::Open { source, .. }
             | Self::Migrate { source, .. }
             | Self::Read { source, .. }
+            | Self::ReadHistory { source, .. }
+            | Self::Catalog { source, .. }
             | Self::WriteSpans { source, .. }
             | Self::Cluster { source } => crate::engine::sqlite::is_damage(source),
             _ => false,

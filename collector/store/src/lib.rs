@@ -21,6 +21,9 @@
 mod block;
 mod engine;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod history;
 mod options;
 pub mod query;

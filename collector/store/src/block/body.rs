@@ -138,6 +138,7 @@ impl Body {
                 pieces.raw(
                     row.index(),
                     row.known(),
+                    row.sent_bytes_at_most(),
                     |index| row.span_id_of(index),
                     &mut out,
                 )?;
@@ -157,15 +158,19 @@ impl Body {
         gathered: &mut Gathered,
         numbers: &mut Numbers,
     ) -> Result<GatheredSpan, Corrupt> {
-        match &self.spans {
+        let span = match &self.spans {
             Spans::Pieces(pieces) => pieces.gather(
                 row.index(),
                 |index| row.span_id_of(index),
                 gathered,
                 numbers,
-            ),
-            Spans::Joined { .. } => Ok(gathered.add_raw(&self.bytes(row)?, row.known())),
+            )?,
+            Spans::Joined { .. } => gathered.add_raw(&self.bytes(row)?, row.known()),
+        };
+        if span.bytes() > row.sent_bytes_at_most() {
+            return Err(Corrupt("a span is larger than its block"));
         }
+        Ok(span)
     }
 
     /// Decodes one span.

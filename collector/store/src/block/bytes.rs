@@ -85,9 +85,14 @@ impl<'a> Reader<'a> {
     /// A count of things of which each takes at least one byte: so it cannot be more than what is left, and a
     /// damaged count cannot ask for memory.
     pub(crate) fn count(&mut self) -> Result<usize, Corrupt> {
+        self.count_of(1)
+    }
+
+    /// A count of things of which each takes at least `least` bytes.
+    pub(crate) fn count_of(&mut self, least: usize) -> Result<usize, Corrupt> {
         let count = self.number()?;
         match usize::try_from(count) {
-            Ok(count) if count <= self.left.len() => Ok(count),
+            Ok(count) if count <= self.left.len() / least => Ok(count),
             _ => Err(Corrupt("a count is larger than what it counts")),
         }
     }
@@ -113,7 +118,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A compressed blob says its length first, so that its buffer is made once, at its size.
-const MAX_BLOB: usize = 1 << 30;
+pub(super) const MAX_BLOB: usize = 1 << 30;
 
 thread_local! {
     /// A compressor's tables are made once a thread.
@@ -146,6 +151,12 @@ pub(crate) fn decompress(blob: &[u8]) -> Result<Vec<u8>, Corrupt> {
     let len = u32::from_le_bytes(reader.array()?) as usize;
     if len > MAX_BLOB {
         return Err(Corrupt("a compressed part is too large"));
+    }
+    // Asked before the buffer is made: a damaged length must not cost its memory.
+    if let Ok(Some(told)) = zstd::zstd_safe::get_frame_content_size(reader.left)
+        && told != len as u64
+    {
+        return Err(Corrupt("a compressed part has another length than it says"));
     }
     let bytes = zstd::bulk::decompress(reader.left, len)
         .map_err(|_| Corrupt("a compressed part cannot be read"))?;

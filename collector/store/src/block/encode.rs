@@ -18,8 +18,8 @@ const MAX_SERVICES: usize = 64;
 pub(crate) struct RawBlock {
     pub(crate) summary: Summary,
     pub(crate) keys: Keys,
-    head: Vec<u8>,
-    body: Vec<u8>,
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A block as it is stored.

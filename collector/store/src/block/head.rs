@@ -8,7 +8,7 @@ use std::sync::Arc;
 use highwater_model::raw::{SpanKind, StatusCode};
 use highwater_model::{Span, SpanId, TraceId, UnixNanos};
 
-use super::bytes::{Corrupt, Reader, put, put_bytes, put_signed};
+use super::bytes::{Corrupt, MAX_BLOB, Reader, put, put_bytes, put_signed};
 use super::fingerprint::{self, Kind};
 use super::interner::Interner;
 use super::pieces::Known;
@@ -18,6 +18,9 @@ use super::runs::Keys;
 const VERSION: u8 = 2;
 /// The first format: a body of joined spans, whose places the head tells; longer hashes; records of its own.
 const JOINED: u8 = 1;
+
+/// A row takes at least so many bytes: its id, its hash, and one for each other column.
+const ROW_BYTES: usize = 8 + 4 + 15;
 
 /// No text: the index of nothing.
 const NONE: u32 = u32::MAX;
@@ -141,6 +144,13 @@ impl<'a> RowView<'a> {
     pub(crate) fn arrived(&self) -> Option<UnixNanos> {
         let arrived = self.head.arrivals.get(self.row.arrival as usize);
         arrived.copied().map(UnixNanos)
+    }
+
+    /// No span is larger than all of its block are, nor than a block may be: a damaged body, which can name one of its
+    /// pieces again and again, must not ask for more memory.
+    pub(crate) fn sent_bytes_at_most(&self) -> usize {
+        let sent = usize::try_from(self.head.sent_bytes).unwrap_or(usize::MAX);
+        sent.min(MAX_BLOB)
     }
 
     /// What the body need not say again.
@@ -369,7 +379,7 @@ impl Head {
                 arrivals.push(before);
             }
         }
-        let count = reader.count()?;
+        let count = reader.count_of(ROW_BYTES)?;
         let mut rows = Vec::with_capacity(count);
         for _ in 0..count {
             rows.push(Row {

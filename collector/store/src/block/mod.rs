@@ -9,9 +9,9 @@ pub(crate) mod fingerprint;
 pub(crate) mod gathered;
 pub(crate) mod head;
 mod interner;
-mod pieces;
+pub(crate) mod pieces;
 pub(crate) mod recent;
 pub(crate) mod runs;
-mod wire;
+pub(crate) mod wire;
 
 pub use bytes::Corrupt;

@@ -372,7 +372,7 @@ impl Pieces {
             let mut lengths = Reader::new(reader.bytes()?);
             let (mut at, end) = range(&mut reader)?;
             for _ in 0..values {
-                let to = u64::from(at) + lengths.number()?;
+                let to = u64::from(at).saturating_add(lengths.number()?);
                 if to > u64::from(end) {
                     return Err(Corrupt("a value ends past its column"));
                 }
@@ -449,11 +449,13 @@ impl Pieces {
         self.bytes.len() + self.pieces.len() * 12 + self.places.len() * 4 + self.ends.len() * 4
     }
 
-    /// Appends the bytes of span `index`. `known` is what the head tells of it; `id_of` the id of another span.
+    /// Appends the bytes of span `index`, of which there are at most `at_most`. `known` is what the head tells of it;
+    /// `id_of` the id of another span.
     pub(crate) fn raw(
         &self,
         index: usize,
         known: Known,
+        at_most: usize,
         id_of: impl Fn(usize) -> Option<SpanId>,
         out: &mut Vec<u8>,
     ) -> Result<(), Corrupt> {
@@ -483,6 +485,9 @@ impl Pieces {
                     out.extend_from_slice(&parent.0);
                 }
                 piece => self.piece(self.pieces[(piece - COLUMNS) as usize], out),
+            }
+            if out.len() > at_most {
+                return Err(Corrupt("a span is larger than its block"));
             }
         }
         Ok(())
@@ -624,10 +629,12 @@ fn take_ref(reader: &mut Reader<'_>, seen: &mut u32) -> Result<u32, Corrupt> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use highwater_model::{SpanId, TraceId};
     use proptest::prelude::*;
 
-    use super::{Gathered, Known, Numbers, Pieces, PiecesBuilder};
+    use super::{Gathered, Known, Numbers, Pieces, PiecesBuilder, put, put_bytes};
 
     const KNOWN: Known = Known {
         trace: TraceId([7; 16]),
@@ -645,7 +652,7 @@ mod tests {
         prop_assert_eq!(pieces.len(), raw.len());
         for (i, raw) in raw.iter().enumerate() {
             let mut out = Vec::new();
-            pieces.raw(i, KNOWN, |_| Some(KNOWN.span), &mut out)?;
+            pieces.raw(i, KNOWN, raw.len(), |_| Some(KNOWN.span), &mut out)?;
             prop_assert_eq!(&out, raw);
         }
         let (mut attributes, mut known) = (Vec::new(), builder.attributes().to_vec());
@@ -682,6 +689,47 @@ mod tests {
             some(&[0x4a, 0]),
             prop::collection::vec(any::<u8>(), 0..12),
         ]
+    }
+
+    #[test]
+    fn a_value_longer_than_any_number_is_an_error_and_not_one_that_ends_before_it_begins() {
+        let mut bytes = Vec::new();
+        // One column of two values; with the length of the second the sum goes round.
+        put(&mut bytes, 1);
+        put_bytes(&mut bytes, &[0]);
+        put(&mut bytes, 2);
+        let mut lengths = vec![3];
+        put(&mut lengths, u64::MAX);
+        put_bytes(&mut bytes, &lengths);
+        put_bytes(&mut bytes, &[5; 8]);
+        let error = Pieces::decode(bytes, 0).err();
+        assert_eq!(
+            error.map(|error| error.0),
+            Some("a value ends past its column")
+        );
+    }
+
+    #[test]
+    fn a_body_that_names_a_piece_again_and_again_asks_for_no_more_memory_than_its_block() {
+        let mut bytes = Vec::new();
+        // One column, of one value of 1,000 bytes; one shape, which has it 2,000 times.
+        put(&mut bytes, 1);
+        put_bytes(&mut bytes, &[0]);
+        put(&mut bytes, 1);
+        put_bytes(&mut bytes, &[0xe8, 7]);
+        put_bytes(&mut bytes, &[5; 1_000]);
+        put(&mut bytes, 1);
+        put_bytes(&mut bytes, &[5; 2_000]);
+        put_bytes(&mut bytes, &[0]);
+        put_bytes(&mut bytes, &[]);
+        put_bytes(&mut bytes, &[1; 2_000]);
+        let pieces = Pieces::decode(bytes, 0).unwrap();
+        let mut out = Vec::new();
+        let whole = pieces.raw(0, KNOWN, 2_000_000, |_| None, &mut out);
+        assert_eq!((whole, out.len()), (Ok(()), 2_000_000));
+        out.clear();
+        assert!(pieces.raw(0, KNOWN, 50_000, |_| None, &mut out).is_err());
+        assert!(out.len() <= 51_000);
     }
 
     proptest! {
@@ -744,7 +792,7 @@ mod tests {
         ) {
             if let Ok(pieces) = Pieces::decode(bytes, 0) {
                 for i in 0..=pieces.len() {
-                    let _ = pieces.raw(i, KNOWN, |_| None, &mut Vec::new());
+                    let _ = pieces.raw(i, KNOWN, 1 << 20, |_| None, &mut Vec::new());
                 }
                 pieces.attributes(&mut Vec::new());
             }

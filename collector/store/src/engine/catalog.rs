@@ -27,7 +27,9 @@ pub(super) struct Listed {
 /// The open catalog.
 #[derive(Debug)]
 pub(super) struct Catalog {
-    connection: SqliteConnection,
+    file: PathBuf,
+    /// `None` after a failure: a transaction that SQLite ended by itself leaves a connection that begins no other.
+    connection: Option<SqliteConnection>,
 }
 
 /// The file of a partition.
@@ -43,40 +45,71 @@ impl Catalog {
                 dir: dir.to_owned(),
             });
         }
-        let connection = sqlite::open_writer(&file, sqlite::CATALOG).await?;
-        Ok(Self { connection })
+        match sqlite::open_writer(&file, sqlite::CATALOG).await {
+            Ok(connection) => Ok(Self {
+                file,
+                connection: Some(connection),
+            }),
+            Err(error) => Err(damaged(file, error)),
+        }
+    }
+
+    /// Moves its log into its file.
+    pub(super) async fn close(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            sqlite::close_writer(connection).await;
+        }
+    }
+
+    /// Does one step. After an error the connection is dropped, and with it whatever was begun.
+    async fn step<T>(
+        &mut self,
+        step: &'static str,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> sqlx::Result<T>,
+    ) -> Result<T> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => sqlite::open_writer(&self.file, sqlite::CATALOG).await?,
+        };
+        let done = work(&mut connection).await;
+        let done = done
+            .map_err(|source| damaged(self.file.clone(), StoreError::Catalog { step, source }))?;
+        self.connection = Some(connection);
+        Ok(done)
     }
 
     /// The partitions, as they were begun.
     pub(super) async fn list(&mut self) -> Result<Vec<Listed>> {
-        let rows =
-            sqlx::query("SELECT id, opens, closes, retiring, settled FROM partition ORDER BY id")
-                .fetch_all(&mut self.connection)
-                .await
-                .map_err(failed("list partitions"))?;
-        let listed = rows.iter().map(|row| Listed {
-            id: row.get(0),
-            opens: unsigned(row.get(1)),
-            closes: unsigned(row.get(2)),
-            retiring: row.get(3),
-            settled: row.get(4),
-        });
-        Ok(listed.collect())
+        self.step("list partitions", async |connection| {
+            let sql = "SELECT id, opens, closes, retiring, settled FROM partition ORDER BY id";
+            let rows = sqlx::query(sql).fetch_all(connection).await?;
+            let listed = rows.iter().map(|row| Listed {
+                id: row.get(0),
+                opens: unsigned(row.get(1)),
+                closes: unsigned(row.get(2)),
+                retiring: row.get(3),
+                settled: row.get(4),
+            });
+            Ok(listed.collect())
+        })
+        .await
     }
 
     /// The number of the next partition, and the last block of those that are gone.
     pub(super) async fn counters(&mut self) -> Result<(i64, u64)> {
-        let row = sqlx::query("SELECT next_partition, retired_block FROM store")
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(failed("read the counters"))?;
-        Ok((row.get(0), unsigned(row.get(1))))
+        self.step("read the counters", async |connection| {
+            let row = sqlx::query("SELECT next_partition, retired_block FROM store")
+                .fetch_one(connection)
+                .await?;
+            Ok((row.get(0), unsigned(row.get(1))))
+        })
+        .await
     }
 
     /// Adds a partition whose file is there already.
     pub(super) async fn add(&mut self, listed: Listed) -> Result<()> {
-        let add = async {
-            let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        self.step("add a partition", async |connection| {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query("INSERT INTO partition (id, opens, closes, settled) VALUES (?, ?, ?, ?)")
                 .bind(listed.id)
                 .bind(int(listed.opens))
@@ -89,14 +122,14 @@ impl Catalog {
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await
-        };
-        add.await.map_err(failed("add a partition"))
+        })
+        .await
     }
 
     /// Says that a partition's files go now, and that its blocks up to `last_block` are gone.
     pub(super) async fn retire(&mut self, id: i64, last_block: u64) -> Result<()> {
-        let retire = async {
-            let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        self.step("retire a partition", async |connection| {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query("UPDATE partition SET retiring = 1 WHERE id = ?")
                 .bind(id)
                 .execute(&mut *transaction)
@@ -106,23 +139,30 @@ impl Catalog {
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await
-        };
-        retire.await.map_err(failed("retire a partition"))
+        })
+        .await
     }
 
     /// Forgets a partition whose files are gone.
     pub(super) async fn forget(&mut self, id: i64) -> Result<()> {
-        sqlx::query("DELETE FROM partition WHERE id = ?")
-            .bind(id)
-            .execute(&mut self.connection)
-            .await
-            .map(|_| ())
-            .map_err(failed("forget a partition"))
+        self.step("forget a partition", async |connection| {
+            sqlx::query("DELETE FROM partition WHERE id = ?")
+                .bind(id)
+                .execute(connection)
+                .await
+                .map(|_| ())
+        })
+        .await
     }
 }
 
-fn failed(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Catalog { step, source }
+/// Says what can be done, where the file is not what was written to it.
+fn damaged(file: PathBuf, error: StoreError) -> StoreError {
+    if !error.is_damage() {
+        return error;
+    }
+    let source = Box::new(error);
+    StoreError::DamagedCatalog { file, source }
 }
 
 fn holds_spans(dir: &Path) -> bool {

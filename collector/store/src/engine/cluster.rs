@@ -288,8 +288,12 @@ async fn write_by_trace(
     let facts = source.facts();
     let plan = plan(inner, source).await?;
     let transaction = connection.begin_with("BEGIN IMMEDIATE").await;
+    let mut transaction = transaction.map_err(cannot_cluster)?;
+    remove_between(&mut transaction, facts.first_block, facts.last_block)
+        .await
+        .map_err(cannot_cluster)?;
     let mut writer = Writer {
-        transaction: transaction.map_err(cannot_cluster)?,
+        transaction,
         open: OpenBlock::default(),
         arrived: UnixNanos(0),
         held: None,
@@ -307,6 +311,28 @@ async fn write_by_trace(
         }
     }
     writer.finish().await
+}
+
+/// Removes what an earlier attempt left: a commit that failed may still be found, once its log is read again.
+async fn remove_between(
+    connection: &mut SqliteConnection,
+    first: u64,
+    last: u64,
+) -> sqlx::Result<()> {
+    for statement in [
+        "DELETE FROM meta WHERE block BETWEEN ? AND ?",
+        "DELETE FROM head WHERE block BETWEEN ? AND ?",
+        "DELETE FROM body WHERE block BETWEEN ? AND ?",
+        "DELETE FROM segment WHERE id BETWEEN ? AND ?",
+        "DELETE FROM ix WHERE segment BETWEEN ? AND ?",
+    ] {
+        sqlx::query(statement)
+            .bind(int(first))
+            .bind(int(last))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// The places of all spans in their new order, cut into batches that fit in memory: (block, row).

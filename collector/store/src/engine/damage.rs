@@ -9,9 +9,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::Path;
 
+use highwater_model::UnixNanos;
 use parking_lot::Mutex;
 
 use super::inspect::Finding;
+use super::retain::files;
 use crate::error::{Result, StoreError};
 
 /// The damage of one partition.
@@ -59,7 +61,7 @@ impl Damage {
                 None => tracing::error!(
                     file = self.file,
                     reason,
-                    "a span file is damaged; \"highwater store check\" says more"
+                    "a file is damaged; \"highwater store check\" says more"
                 ),
             }
         }
@@ -104,6 +106,21 @@ impl Damage {
     }
 }
 
+/// Moves a damaged database out of the way, with its log, so that it can still be opened; gives its new name.
+pub(super) fn set_aside(file: &Path, now: UnixNanos) -> Result<String> {
+    let seconds = now.0 / 1_000_000_000;
+    let aside = file.with_extension(format!("db.damaged-{seconds}"));
+    for (from, to) in files(file).into_iter().zip(files(&aside)) {
+        match std::fs::rename(&from, to) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::SetAside { file: from, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(super::inspect::name(&aside))
+}
+
 /// A file that claims to be so much longer has a damaged header; it is not believed.
 const MOST_CUT: u64 = 1 << 30;
 
@@ -118,7 +135,10 @@ pub(super) fn lengthen(file: &Path) -> Option<u64> {
         .filter(|missing| (1..=MOST_CUT).contains(missing))?;
     let open = OpenOptions::new().write(true).open(file).ok()?;
     open.set_len(should).ok()?;
-    Some(missing)
+    // A power cut while the log was moved leaves a file that is too short, and a log that has what is missing.
+    let [_, log, _] = files(file);
+    let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
+    (!has_log).then_some(missing)
 }
 
 /// What SQLite's header says: the page size at byte 16, the number of pages at 28, which counts where the change

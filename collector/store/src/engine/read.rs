@@ -459,13 +459,15 @@ impl SpanReader for Store {
             if left == 0 {
                 break;
             }
-            if partition.facts().last_block <= block {
+            // What a commit that failed may have left behind it is nobody's.
+            let last = partition.facts().last_block.min(self.last_block());
+            if last <= block {
                 continue;
             }
             let mut after = block;
             // On to the next ones when none of these can be read: an empty answer is the end.
             while scanned.is_empty() || after == block {
-                let listed = blocks_between(partition, after, self.last_block(), left).await?;
+                let listed = blocks_between(partition, after, last, left).await?;
                 let Some(last) = listed.last() else { break };
                 after = *last;
                 for chunk in listed.chunks(HEADS_AT_ONCE) {

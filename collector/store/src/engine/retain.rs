@@ -65,15 +65,17 @@ impl Store {
         Ok(())
     }
 
-    /// The spans of a partition arrived before the end of every later one: so one that a wrong clock dated into the
-    /// future still goes.
+    /// Whether all spans of the first partition are too old.
+    ///
+    /// Partitions stand in the order in which they were begun, whatever the clock said then. One that ends later than
+    /// any that is begun now was begun by a clock that ran ahead: its spans arrived before the end of the next one that
+    /// was not, so it still goes. Otherwise the next one tells nothing: it may be of a clock that had gone back.
     fn has_expired(&self, partitions: &[Arc<Partition>], now: UnixNanos) -> bool {
-        let ended = partitions
-            .iter()
-            .map(|partition| partition.listed.closes)
-            .min();
-        let retention = self.inner.options.retention;
-        ended.is_some_and(|ended| UnixNanos(ended) + retention <= now)
+        let options = &self.inner.options;
+        let latest = now.0.saturating_add(options.width_ns());
+        let mut closes = partitions.iter().map(|partition| partition.listed.closes);
+        let ended = closes.find(|closes| *closes <= latest);
+        ended.is_some_and(|ended| UnixNanos(ended) + options.retention <= now)
     }
 
     fn is_too_large(&self, partitions: &[Arc<Partition>]) -> bool {

@@ -46,7 +46,7 @@ pub(super) struct Inner {
     /// Clustered partitions whose files wait for their last reader.
     pub(super) left: Mutex<Vec<Arc<Partition>>>,
     pub(super) making_room: AtomicBool,
-    /// Files that the catalog lists, and of which nothing can be read.
+    /// Files of which nothing can be read: some that the catalog lists, and a history that was set aside.
     unreadable: Vec<Damage>,
     closing: AtomicBool,
     pub(super) heads: Cache<super::read::LoadedHead>,
@@ -88,7 +88,7 @@ pub struct Stats {
     pub unclustered_spans: u64,
     /// Blocks that cannot be read and are left out, as far as they were met.
     pub damaged_blocks: u64,
-    /// Span files with damage in them; see [`Store::damage`].
+    /// Files with damage in them; see [`Store::damage`].
     pub damaged_files: u64,
     /// Bytes that this process may still write to the file system of the data directory; `None` when it does not say.
     pub free_bytes: Option<u64>,
@@ -105,16 +105,11 @@ impl Store {
     pub async fn open(dir: &Path, options: Options, now: UnixNanos) -> Result<Self> {
         let lock = lock(dir)?;
         let mut catalog = Catalog::open(dir).await?;
-        let history = History::open(
-            &dir.join("history.db"),
-            options.history_retention,
-            options.history_bytes,
-        )
-        .await?;
+        let (history, lost) = open_history(dir, &options, now).await?;
         let (_, retired_block) = catalog.counters().await?;
         // Also past what the flow has seen: should the disk have lost the end of a log, its ids are not used again.
         let mut last_block = retired_block.max(history.checkpoint_block().await?);
-        let (mut partitions, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut partitions, mut unreadable) = (Vec::new(), Vec::from_iter(lost));
         let mut recent = Recent::new(options.recent_spans);
         for listed in catalog.list().await? {
             let file = super::catalog::partition_file(dir, listed.id);
@@ -229,7 +224,7 @@ impl Store {
         stats
     }
 
-    /// What of the spans cannot be read and is left out, by file and block: what was met since the start, and not
+    /// What cannot be read and is left out, by file and block, and a history that was set aside: what was met since the start, and not
     /// what nobody has read; [`crate::Inspection::check`] looks at everything.
     #[must_use]
     pub fn damage(&self) -> Vec<Finding> {
@@ -265,6 +260,7 @@ impl Store {
             sqlite::close_writer(connection).await;
         }
         self.inner.history.close().await;
+        self.inner.catalog.lock().await.close().await;
         self.inner.lock.lock().take();
     }
 
@@ -295,6 +291,37 @@ impl Store {
             self.seal_in_background();
         }
     }
+}
+
+/// Opens the history. One that is damaged is set aside, and a new one begun: the flow is then counted anew from the
+/// spans, and the history of lag begins now.
+async fn open_history(
+    dir: &Path,
+    options: &Options,
+    now: UnixNanos,
+) -> Result<(History, Option<Damage>)> {
+    let file = dir.join("history.db");
+    let open = || History::open(&file, options.history_retention, options.history_bytes);
+    let error = match open().await {
+        Err(error) => error,
+        Ok(history) => match history.try_reading().await {
+            Ok(()) => return Ok((history, None)),
+            Err(error) => {
+                history.close().await;
+                error
+            }
+        },
+    };
+    if !error.is_damage() {
+        return Err(error);
+    }
+    let aside = damage::set_aside(&file, now)?;
+    let damage = Damage::new(&file);
+    damage.of_file(&format!(
+        "it was damaged, is kept as {aside}, and begun anew: {}",
+        error.chain()
+    ));
+    Ok((open().await?, Some(damage)))
 }
 
 /// Takes the directory for this process.

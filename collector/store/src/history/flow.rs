@@ -1,5 +1,6 @@
 //! The flow's rows and its checkpoint.
 
+use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
@@ -121,6 +122,26 @@ impl History {
             Ok(deleted.rows_affected())
         })
         .await
+    }
+
+    /// Reads all that a start needs, and keeps none of it: whether it can be read.
+    pub(crate) async fn try_reading(&self) -> Result<()> {
+        let read = async {
+            let mut rows = sqlx::query(
+                "SELECT last_block, pending, pending FROM flow_checkpoint UNION ALL \
+                 SELECT bucket, key, value FROM flow UNION ALL SELECT id, x'', x'' FROM lag_source",
+            )
+            .fetch(&self.inner.readers);
+            while let Some(row) = rows.try_next().await? {
+                let _: (i64, Vec<u8>, Vec<u8>) =
+                    (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            }
+            Ok(())
+        };
+        read.await.map_err(|source| StoreError::ReadHistory {
+            what: "the flow",
+            source,
+        })
     }
 
     /// The last block the flow has seen.

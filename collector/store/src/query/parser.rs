@@ -14,13 +14,21 @@ pub const MAX_LENGTH: usize = 4096;
 pub const MAX_CONDITIONS: usize = 256;
 /// Brackets and negations within each other: recursion has a bound.
 const MAX_DEPTH: usize = 32;
-/// A compiled regular expression may take so much memory.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+/// A compiled regular expression may take so much memory. Less where this is fuzzed, since compiling them is not what is
+/// tried there, and takes a hundred times as long as all else.
+const MAX_REGEX_BYTES: usize = if cfg!(feature = "fuzzing") {
+    16 << 10
+} else {
+    1 << 20
+};
+/// More regular expressions are refused: each may take some 20 ms to compile.
+const MAX_REGEXES: usize = 16;
 
 /// Reads an expression; `None` when it is blank.
 ///
 /// # Errors
-/// Where it is wrong and why. Also when it is longer than [`MAX_LENGTH`] or has more than [`MAX_CONDITIONS`].
+/// Where it is wrong and why. Also when it is longer than [`MAX_LENGTH`] or has more than [`MAX_CONDITIONS`] or
+/// 16 regular expressions.
 pub fn parse(text: &str) -> Result<Option<Expr>, ParseError> {
     if text.len() > MAX_LENGTH {
         return Err(ParseError {
@@ -37,6 +45,7 @@ pub fn parse(text: &str) -> Result<Option<Expr>, ParseError> {
         at: 0,
         end: text.len(),
         conditions: 0,
+        regexes: 0,
     };
     let expr = parser.any(0)?;
     match parser.peek() {
@@ -51,6 +60,7 @@ struct Parser {
     at: usize,
     end: usize,
     conditions: usize,
+    regexes: usize,
 }
 
 impl Parser {
@@ -184,6 +194,10 @@ impl Parser {
                 at: name.clone(),
                 message: "this is a number: it has no regular expression".into(),
             });
+        }
+        self.regexes += 1;
+        if self.regexes > MAX_REGEXES {
+            return Err(self.wrong(format!("at most {MAX_REGEXES} regular expressions")));
         }
         self.at += 1;
         let at = self.range();

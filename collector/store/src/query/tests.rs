@@ -138,6 +138,13 @@ fn depth_length_and_number_of_conditions_are_bounded() {
             .contains("bytes")
     );
     assert!(
+        parse(&"a ~ b ".repeat(17))
+            .unwrap_err()
+            .message
+            .contains("16 regular expressions")
+    );
+    assert!(parse(&"a ~ b ".repeat(16)).is_ok());
+    assert!(
         parse("a ~ \"(a{1000}){1000}\"")
             .unwrap_err()
             .message

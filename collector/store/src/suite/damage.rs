@@ -251,3 +251,85 @@ async fn a_file_that_ends_early_costs_what_was_behind_its_end() {
     let last = lost.last().copied().unwrap();
     assert!(last <= 10, "{lost:?}");
 }
+
+#[tokio::test]
+async fn a_damaged_history_is_set_aside_and_stops_no_start() {
+    const PAGE: usize = 16 * 1024;
+    let engine = filled().await;
+    let store = engine.open().await;
+    let rows: Vec<_> = (0..200)
+        .map(|n: u64| crate::history::FlowRow {
+            bucket: n,
+            key: n.to_be_bytes().to_vec(),
+            value: vec![7; 300],
+        })
+        .collect();
+    let last = store.last_block();
+    let history = store.history();
+    history.save_flow(&rows, b"pending", last).await.unwrap();
+    store.close().await;
+    let whole = std::fs::read(engine.dir.path().join("history.db")).unwrap();
+    let mut set_aside = 0;
+    for page in 0..whole.len() / PAGE {
+        for cut in [false, true] {
+            let damaged = Sqlite::new(options());
+            for entry in std::fs::read_dir(engine.dir.path()).unwrap() {
+                let entry = entry.unwrap();
+                std::fs::copy(entry.path(), damaged.dir.path().join(entry.file_name())).unwrap();
+            }
+            let mut bytes = whole.clone();
+            if cut {
+                bytes.truncate(page * PAGE + 100);
+            } else {
+                bytes[page * PAGE..][..PAGE].fill(0xa5);
+            }
+            std::fs::write(damaged.dir.path().join("history.db"), &bytes).unwrap();
+            let (found, store) = read_everything(damaged.dir.path()).await;
+            assert_eq!(found, TRACES as usize * 5, "page {page}");
+            let saved = store.history().load_flow(0).await.unwrap();
+            let damage = store.damage();
+            if damage.is_empty() {
+                // A page that a start does not need: of lag, or free.
+                assert_eq!((saved.rows.len(), saved.last_block), (200, last));
+            } else {
+                set_aside += 1;
+                assert_eq!(saved.pending, None, "page {page}");
+                assert_eq!(damage[0].file, "history.db");
+                let aside = format!("history.db.damaged-{}", at(0).0 / 1_000_000_000);
+                assert!(damage[0].what.contains(&aside), "{damage:?}");
+                let kept = std::fs::read(damaged.dir.path().join(aside)).unwrap();
+                // SQLite may have given it the length that its header says.
+                assert!(kept.len() >= bytes.len());
+                // The new one is written to, and is no damage at the next start.
+                let history = store.history();
+                history.save_flow(&rows, b"again", last).await.unwrap();
+                store.close().await;
+                let again = damaged.open().await;
+                assert_eq!(again.damage(), []);
+                let saved = again.history().load_flow(0).await.unwrap();
+                assert_eq!(saved.pending.as_deref(), Some(&b"again"[..]));
+                again.close().await;
+            }
+        }
+    }
+    assert!(set_aside >= 6, "{set_aside}");
+}
+
+#[tokio::test]
+async fn a_damaged_catalog_says_what_can_be_done() {
+    let engine = filled().await;
+    let file = engine.dir.path().join("catalog.db");
+    let whole = std::fs::read(&file).unwrap();
+    for page in 0..2 {
+        let mut bytes = whole.clone();
+        bytes[page * 16 * 1024..][..16 * 1024].fill(0xa5);
+        std::fs::write(&file, &bytes).unwrap();
+        let error = Store::open(engine.dir.path(), options(), at(0)).await;
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("catalog.db is damaged; restore it"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&file).unwrap(), bytes, "it is left as it is");
+    }
+}

@@ -221,7 +221,7 @@ async fn a_backup_is_not_written_over_anything() {
 }
 
 /// Unpacks the data directory that the first format left in `tests/fixtures/store/v1`.
-fn first_format() -> tempfile::TempDir {
+pub(super) fn first_format() -> tempfile::TempDir {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/store/v1");
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(fixture).unwrap() {
@@ -236,7 +236,7 @@ fn first_format() -> tempfile::TempDir {
 }
 
 /// What the program that made the fixture wrote: `tests/fixtures/store/README.md`.
-const FIRST_COMMITS: u64 = 40;
+pub(super) const FIRST_COMMITS: u64 = 40;
 
 #[tokio::test]
 async fn a_directory_of_the_first_format_is_read_whole_and_written_on() {

@@ -1,8 +1,10 @@
 //! What every engine must do: the facts are generic over how a store is opened, and each engine runs them all.
 
+mod clock;
 mod cluster;
 mod damage;
 mod find;
+mod formats;
 mod inspect;
 mod properties;
 mod room;

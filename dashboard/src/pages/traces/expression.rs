@@ -25,8 +25,10 @@ enum Token {
     Word(String),
     /// A value in quotes.
     Quoted,
-    /// `=`, `!=`, `<`, `<=`, `>`, `>=`, `~`.
+    /// `=`, `!=`, `<`, `<=`, `>`, `>=`.
     Operator,
+    /// `~`
+    Match,
     /// `and`, `&&`.
     And,
     /// `or`, `||`.
@@ -48,20 +50,21 @@ fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, Wrong> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
-    while at < bytes.len() {
+    while let Some(first) = text[at..].chars().next() {
+        if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        }
         let start = at;
         let next = bytes.get(at + 1).copied();
         let (token, length) = match bytes[at] {
-            b' ' | b'\t' | b'\n' | b'\r' => {
-                at += 1;
-                continue;
-            }
             b'(' => (Token::Open, 1),
             b')' => (Token::Close, 1),
             b',' => (Token::Comma, 1),
             b'!' | b'<' | b'>' | b'=' if next == Some(b'=') => (Token::Operator, 2),
-            b'=' if next == Some(b'~') => (Token::Operator, 2),
-            b'<' | b'>' | b'=' | b'~' => (Token::Operator, 1),
+            b'=' if next == Some(b'~') => (Token::Match, 2),
+            b'~' => (Token::Match, 1),
+            b'<' | b'>' | b'=' => (Token::Operator, 1),
             b'!' => (Token::Not, 1),
             b'&' if next == Some(b'&') => (Token::And, 2),
             b'|' if next == Some(b'|') => (Token::Or, 2),
@@ -79,14 +82,9 @@ fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, Wrong> {
                 (Token::Quoted, end + 1 - at)
             }
             _ => {
-                let mut end = at;
-                while end < bytes.len()
-                    && !bytes[end].is_ascii_whitespace()
-                    && !b"()=!<>~,\"'".contains(&bytes[end])
-                {
-                    end += 1;
-                }
-                let word = &text[at..end];
+                let ends = |c: char| c.is_whitespace() || "()=!<>~,\"'".contains(c);
+                let length = text[at..].find(ends).unwrap_or(text.len() - at);
+                let word = &text[at..at + length];
                 let token = match word.to_ascii_lowercase().as_str() {
                     "and" => Token::And,
                     "or" => Token::Or,
@@ -94,7 +92,7 @@ fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, Wrong> {
                     "in" => Token::In,
                     _ => Token::Word(word.to_owned()),
                 };
-                (token, end - at)
+                (token, length)
             }
         };
         at += length;
@@ -217,6 +215,10 @@ impl Reader {
         if self.take(&Token::Operator) {
             return self.value(name);
         }
+        if self.take(&Token::Match) {
+            // A regular expression is none of the field's values.
+            return self.value("");
+        }
         // A word alone is a text to look for.
         Ok(())
     }
@@ -253,7 +255,7 @@ impl Reader {
 
 /// Whether a word is a duration: `200ms`, `1.5s`, `1m30s`, `0`.
 fn is_duration(word: &str) -> bool {
-    const UNITS: [&str; 9] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h", "d"];
+    const UNITS: [&str; 10] = ["ns", "us", "µs", "μs", "ms", "s", "m", "min", "h", "d"];
     let word = word.to_ascii_lowercase();
     let mut left = word.as_str();
     while !left.is_empty() && left != "0" {
@@ -469,6 +471,10 @@ mod tests {
             "\"card declined\" service = billing",
             "!(status = error or duration > 200ms) and in_broker >= 1.5s",
             "trace_duration > 1m30s or duration > 0 || duration > 1.5H",
+            "duration < 5min",
+            "status ~ ^err or status =~ set$",
+            // Whitespace as the server knows it: no space breaks here, a form, a line, and a vertical tab.
+            "status = error\u{a0}and\u{3000}spans > 3\u{c}or errors = 1\u{b}",
             "service in (billing, \"my service\") and not http.route =~ \"/v[12]/.*\"",
             "order.id = A-1048-7731",
             "url.full = https://shop.example/checkout",
