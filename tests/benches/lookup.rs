@@ -74,10 +74,7 @@ impl Kind {
                 let id: String = trace_id(trace).iter().map(|b| format!("{b:02x}")).collect();
                 format!("/api/v1/traces/{id}")
             }
-            Self::Correlation => format!(
-                "/api/v1/journeys/messaging.message.conversation_id/{}",
-                order(trace)
-            ),
+            Self::Correlation => format!("/api/v1/journeys/correlation/{}", order(trace)),
             Self::Attribute => search(
                 20,
                 format!("messaging.message.conversation_id = \"{}\"", order(trace)),
