@@ -575,8 +575,12 @@ fn metas(
     Ok(metas.collect())
 }
 
-/// Spans of the blocks that touch a range, from an index alone.
+/// Spans of the blocks that touch a range, from an index alone; of a partition that lies in it from memory.
 async fn total(partition: &Partition, from: u64, last: u64) -> Result<u64> {
+    let facts = partition.facts();
+    if from <= facts.min_start && facts.max_start <= last {
+        return Ok(facts.spans);
+    }
     let sum = sqlx::query_scalar::<_, i64>(
         "SELECT coalesce(sum(spans), 0) FROM meta WHERE max_start >= ? AND min_start <= ?",
     )

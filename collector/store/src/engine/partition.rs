@@ -260,9 +260,10 @@ impl Partition {
                 frozen.find(kind, fingerprint, &mut blocks);
             }
         }
+        // A join would leave SQLite the choice to read all of `ix` and look each row's segment up, and it took it.
         let rows = sqlx::query(
-            "SELECT s.first_block, ix.entries, s.last_block FROM segment s JOIN ix ON ix.segment = s.id AND ix.kind = ?1 \
-             AND ix.bucket = (SELECT max(bucket) FROM ix WHERE segment = s.id AND kind = ?1 AND bucket <= ?2)",
+            "SELECT first_block, last_block, (SELECT entries FROM ix WHERE segment = segment.id AND kind = ?1 \
+             AND bucket <= ?2 ORDER BY bucket DESC LIMIT 1) FROM segment",
         )
         .bind(kind as u8)
         .bind(fingerprint)
@@ -272,11 +273,18 @@ impl Partition {
             Ok(rows) => {
                 for row in rows {
                     let first = unsigned(row.get(0));
-                    if let Err(error) = find_packed(row.get(1), fingerprint, first, &mut blocks) {
+                    // Null where the segment has no key of this kind.
+                    let bucket = row
+                        .try_get::<Option<&[u8]>, _>(2)
+                        .map_err(|_| Corrupt("a bucket is no blob"));
+                    let searched = bucket.and_then(|bucket| {
+                        find_packed(bucket.unwrap_or_default(), fingerprint, first, &mut blocks)
+                    });
+                    if let Err(error) = searched {
                         // Without its index every block of a segment may hold the key: slower, and as right.
                         self.damage
                             .of_file(&format!("the index of segment {first}: {error}"));
-                        let last = unsigned(row.get(2));
+                        let last = unsigned(row.get(1));
                         blocks.extend(self.all_blocks(first, last).await?);
                     }
                 }

@@ -21,6 +21,7 @@ pub(crate) const CATALOG: Migrations = &[
 pub(crate) const PARTITION: Migrations = &[
     include_str!("../../../../migrations/sqlite/partition/0001_blocks.sql"),
     include_str!("../../../../migrations/sqlite/partition/0002_attributes.sql"),
+    include_str!("../../../../migrations/sqlite/partition/0003_index_by_key.sql"),
 ];
 pub(crate) const HISTORY: Migrations = &[include_str!(
     "../../../../migrations/sqlite/history/0001_history.sql"

@@ -1,10 +1,10 @@
 //! Facts of earlier formats: each file is brought to the present one by itself, so any mixture of them is read whole,
 //! written on and clustered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::inspect::{FIRST_COMMITS, first_format};
+use super::inspect::{FIRST_COMMITS, FORMATS, of_format};
 use super::small;
 use crate::engine::{Inspection, Store, sqlite};
 use crate::options::Options;
@@ -22,8 +22,18 @@ fn options() -> Options {
 
 const PARTITIONS: usize = 4;
 
-fn partition(dir: &Path, number: usize) -> std::path::PathBuf {
-    dir.join(format!("spans-{number:06}.db"))
+fn partitions(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "db"));
+    files.retain(|file| {
+        file.file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("spans-")
+    });
+    files.sort();
+    files
 }
 
 async fn migrated(file: &Path, migrations: sqlite::Migrations) {
@@ -74,56 +84,68 @@ async fn write(store: &Store, n: u64) {
 #[tokio::test]
 async fn any_mixture_of_formats_is_read_written_on_and_clustered() {
     // A start that was cut off has brought the catalog, and then some of the partitions, to the present format.
-    for done in [0, 1, 3, PARTITIONS + 1] {
-        let dir = first_format();
-        if done > 0 {
-            migrated(&dir.path().join("catalog.db"), sqlite::CATALOG).await;
+    for format in FORMATS {
+        for done in [0, 1, 3, PARTITIONS + 1] {
+            is_read_written_on_and_clustered(format, done).await;
         }
-        for number in 1..done {
-            migrated(&partition(dir.path(), number), sqlite::PARTITION).await;
-        }
-        let formats = async || {
-            let mut formats =
-                vec![format_of(&dir.path().join("catalog.db"), sqlite::CATALOG).await];
-            for number in 1..=PARTITIONS {
-                formats.push(format_of(&partition(dir.path(), number), sqlite::PARTITION).await);
-            }
-            formats
-        };
-        let expected: Vec<i64> = (0..=PARTITIONS)
-            .map(|file| 1 + i64::from(file < done))
-            .collect();
-        assert_eq!(formats().await, expected);
-        let inspection = Inspection::new(dir.path()).unwrap();
-        assert_eq!(inspection.check().await.unwrap().findings, []);
-
-        let store = Store::open(dir.path(), options(), at(0)).await.unwrap();
-        assert_eq!(formats().await, [2; PARTITIONS + 1]);
-        let mut all: Vec<u64> = (0..FIRST_COMMITS).collect();
-        for n in &all {
-            is_found_in_every_way(&store, *n).await;
-        }
-        for n in 1_000..1_040 {
-            write(&store, n).await;
-            all.push(n);
-        }
-        let last = store.last_block();
-        store.history().save_flow(&[], b"flow", last).await.unwrap();
-        store.settle().await.unwrap();
-        // All but the file that is written to.
-        let unclustered = store.stats().unclustered_spans;
-        assert!(unclustered <= 50, "{:?}", store.stats());
-        for n in &all {
-            is_found_in_every_way(&store, *n).await;
-        }
-        store.close().await;
-        assert_eq!(inspection.check().await.unwrap().findings, []);
-        let store = Store::open(dir.path(), options(), at(0)).await.unwrap();
-        assert_eq!(store.stats().spans, all.len() as u64 * 5);
-        for n in &all {
-            is_found_in_every_way(&store, *n).await;
-        }
-        assert_eq!(store.damage(), []);
-        store.close().await;
     }
+}
+
+async fn is_read_written_on_and_clustered(format: &str, done: usize) {
+    let dir = of_format(format);
+    let files = partitions(dir.path());
+    assert_eq!(files.len(), PARTITIONS);
+    let catalog = dir.path().join("catalog.db");
+    if done > 0 {
+        migrated(&catalog, sqlite::CATALOG).await;
+    }
+    for file in files.iter().take(done.saturating_sub(1)) {
+        migrated(file, sqlite::PARTITION).await;
+    }
+    let formats = async || {
+        let mut formats = vec![format_of(&catalog, sqlite::CATALOG).await];
+        for file in &files {
+            formats.push(format_of(file, sqlite::PARTITION).await);
+        }
+        formats
+    };
+    let (catalog_now, partition_now) = (sqlite::CATALOG.len(), sqlite::PARTITION.len());
+    let before: usize = format[1..].parse().unwrap();
+    let at_first = |file: usize, now: usize| if file < done { now } else { before } as i64;
+    let mut expected = vec![at_first(0, catalog_now)];
+    expected.extend((1..=PARTITIONS).map(|file| at_first(file, partition_now)));
+    assert_eq!(formats().await, expected);
+    let inspection = Inspection::new(dir.path()).unwrap();
+    assert_eq!(inspection.check().await.unwrap().findings, []);
+
+    let store = Store::open(dir.path(), options(), at(0)).await.unwrap();
+    let mut expected = vec![partition_now as i64; PARTITIONS + 1];
+    expected[0] = catalog_now as i64;
+    assert_eq!(formats().await, expected);
+    let mut all: Vec<u64> = (0..FIRST_COMMITS).collect();
+    for n in &all {
+        is_found_in_every_way(&store, *n).await;
+    }
+    for n in 1_000..1_040 {
+        write(&store, n).await;
+        all.push(n);
+    }
+    let last = store.last_block();
+    store.history().save_flow(&[], b"flow", last).await.unwrap();
+    store.settle().await.unwrap();
+    // All but the file that is written to.
+    let unclustered = store.stats().unclustered_spans;
+    assert!(unclustered <= 50, "{:?}", store.stats());
+    for n in &all {
+        is_found_in_every_way(&store, *n).await;
+    }
+    store.close().await;
+    assert_eq!(inspection.check().await.unwrap().findings, []);
+    let store = Store::open(dir.path(), options(), at(0)).await.unwrap();
+    assert_eq!(store.stats().spans, all.len() as u64 * 5);
+    for n in &all {
+        is_found_in_every_way(&store, *n).await;
+    }
+    assert_eq!(store.damage(), []);
+    store.close().await;
 }

@@ -220,9 +220,13 @@ async fn a_backup_is_not_written_over_anything() {
     assert!(matches!(error, StoreError::NoStore { .. }), "{error}");
 }
 
-/// Unpacks the data directory that the first format left in `tests/fixtures/store/v1`.
-pub(super) fn first_format() -> tempfile::TempDir {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/store/v1");
+/// The formats that left a data directory in `tests/fixtures/store`.
+pub(super) const FORMATS: [&str; 2] = ["v1", "v2"];
+
+/// Unpacks one of them.
+pub(super) fn of_format(format: &str) -> tempfile::TempDir {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/store");
+    let fixture = fixtures.join(format);
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(fixture).unwrap() {
         let packed: PathBuf = entry.unwrap().path();
@@ -235,12 +239,17 @@ pub(super) fn first_format() -> tempfile::TempDir {
     dir
 }
 
-/// What the program that made the fixture wrote: `tests/fixtures/store/README.md`.
+/// What the programs that made the fixtures wrote: `tests/fixtures/store/README.md`.
 pub(super) const FIRST_COMMITS: u64 = 40;
 
 #[tokio::test]
-async fn a_directory_of_the_first_format_is_read_whole_and_written_on() {
-    let dir = first_format();
+async fn a_directory_of_an_earlier_format_is_read_whole_and_written_on() {
+    for format in FORMATS {
+        is_read_whole_and_written_on(&of_format(format)).await;
+    }
+}
+
+async fn is_read_whole_and_written_on(dir: &tempfile::TempDir) {
     let inspection = Inspection::new(dir.path()).unwrap();
     // As it is, before anything is brought to a later format.
     let checked = inspection.check().await.unwrap();
