@@ -118,6 +118,15 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// An index is not what was written; what it would find is looked for in every block.
+    #[error("the index of segment {segment} is damaged")]
+    DamagedIndex {
+        /// Its first block.
+        segment: u64,
+        /// What is wrong.
+        #[source]
+        source: Corrupt,
+    },
     /// A partition could not be clustered; it stays as it was.
     #[error("cannot cluster spans by trace")]
     Cluster {
@@ -225,7 +234,7 @@ impl StoreError {
     /// Whether a file is not what was written to it, and not merely out of reach just now.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } => true,
+            Self::Damaged { .. } | Self::DamagedIndex { .. } => true,
             Self::Open { source, .. }
             | Self::Migrate { source, .. }
             | Self::Read { source, .. }

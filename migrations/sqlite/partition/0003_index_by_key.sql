@@ -10,3 +10,5 @@ CREATE TABLE ix_by_key (
 INSERT INTO ix_by_key SELECT segment, kind, bucket, entries FROM ix ORDER BY segment, kind, bucket;
 DROP TABLE ix;
 ALTER TABLE ix_by_key RENAME TO ix;
+-- How often its entries were merged: neighbours of a level become one of the next.
+ALTER TABLE segment ADD COLUMN level INTEGER NOT NULL DEFAULT 0;

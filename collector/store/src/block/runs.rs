@@ -139,22 +139,13 @@ impl Index {
     pub(crate) fn pack(&self) -> Vec<(Kind, Fingerprint, Vec<u8>)> {
         let mut rows = Vec::new();
         for kind in Kind::ALL {
-            let entries = self.kinds[kind as usize].sorted();
-            let mut left = &entries[..];
-            while !left.is_empty() {
-                // A bucket is whole fingerprints only: a look-up reads one.
-                let mut cut = left.len().min(ENTRIES_PER_BUCKET);
-                let last = left[cut - 1] >> 32;
-                cut += left[cut..].partition_point(|entry| entry >> 32 == last);
-                let (bucket, rest) = left.split_at(cut);
-                let lowest = if left.len() == entries.len() {
-                    0
-                } else {
-                    (bucket[0] >> 32) as Fingerprint
-                };
-                rows.push((kind, lowest, pack_bucket(bucket)));
-                left = rest;
+            let mut buckets = BucketWriter::default();
+            let mut row = |(lowest, entries)| rows.push((kind, lowest, entries));
+            for entry in self.kinds[kind as usize].sorted() {
+                let full = buckets.push((entry >> 32) as Fingerprint, entry as u32);
+                full.into_iter().for_each(&mut row);
             }
+            buckets.finish().into_iter().for_each(row);
         }
         rows
     }
@@ -163,16 +154,67 @@ impl Index {
 /// A bucket of about 5 KB: a few pages, read in one go.
 const ENTRIES_PER_BUCKET: usize = 1024;
 
-fn pack_bucket(entries: &[Entry]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * 5);
-    let mut before = 0;
-    for entry in entries {
-        let fingerprint = entry >> 32;
-        put(&mut out, fingerprint - before);
-        put(&mut out, entry & u64::from(u32::MAX));
-        before = fingerprint;
+/// Packs entries, which come in order, into buckets: each with the lowest fingerprint that it may hold.
+#[derive(Debug, Default)]
+pub(crate) struct BucketWriter {
+    bytes: Vec<u8>,
+    entries: usize,
+    /// Of the bucket; 0 for the first one.
+    lowest: Fingerprint,
+    last: Fingerprint,
+}
+
+impl BucketWriter {
+    /// Adds an entry; gives a bucket that is full. It has whole fingerprints only: a look-up reads one.
+    pub(crate) fn push(
+        &mut self,
+        fingerprint: Fingerprint,
+        block: u32,
+    ) -> Option<(Fingerprint, Vec<u8>)> {
+        let is_full = self.entries >= ENTRIES_PER_BUCKET && fingerprint != self.last;
+        let full = is_full.then(|| {
+            self.entries = 0;
+            self.last = 0;
+            let lowest = std::mem::replace(&mut self.lowest, fingerprint);
+            let room = Vec::with_capacity(ENTRIES_PER_BUCKET * 5);
+            (lowest, std::mem::replace(&mut self.bytes, room))
+        });
+        put(&mut self.bytes, u64::from(fingerprint - self.last));
+        put(&mut self.bytes, block.into());
+        self.last = fingerprint;
+        self.entries += 1;
+        full
     }
-    out
+
+    /// The last bucket, if there is one.
+    pub(crate) fn finish(self) -> Option<(Fingerprint, Vec<u8>)> {
+        (self.entries > 0).then_some((self.lowest, self.bytes))
+    }
+}
+
+/// The entries of a packed bucket of the segment that begins at `base`: fingerprint and block, in order.
+pub(crate) fn entries(
+    bucket: &[u8],
+    base: u64,
+) -> impl Iterator<Item = Result<(Fingerprint, u64), Corrupt>> {
+    let mut reader = Reader::new(bucket);
+    let mut at = 0_u64;
+    let mut read = move |reader: &mut Reader<'_>| {
+        at = at.saturating_add(reader.number()?);
+        let fingerprint = Fingerprint::try_from(at);
+        let fingerprint = fingerprint.map_err(|_| Corrupt("a fingerprint is too large"))?;
+        Ok((fingerprint, base.saturating_add(reader.number()?)))
+    };
+    std::iter::from_fn(move || {
+        if reader.is_empty() {
+            return None;
+        }
+        let entry = read(&mut reader);
+        if entry.is_err() {
+            reader = Reader::new(&[]);
+        }
+        Some(entry)
+    })
 }
 
 /// Appends the blocks of `fingerprint` in a packed bucket of the segment that begins at `base`.

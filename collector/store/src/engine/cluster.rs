@@ -115,6 +115,10 @@ impl Store {
         let bytes_before = std::fs::metadata(&source.file).map_or(0, |metadata| metadata.len());
         self.replace(&source, &target, &facts, &rewritten).await?;
         self.remove_left().await?;
+        if let Err(error) = self.merge(&target, pace).await {
+            // The spans are clustered, and found as they were: more slowly, until it succeeds.
+            tracing::warn!(error = &error as &dyn std::error::Error, file = %target.file.display(), "cannot merge an index");
+        }
         let done = Clustered {
             spans: facts.spans,
             bytes_before,
@@ -185,30 +189,46 @@ impl Store {
         target: &Arc<Partition>,
         pace: Pace,
     ) -> Result<Rewritten> {
-        let mut connection = sqlite::open_writer(&target.file, sqlite::PARTITION).await?;
+        let connection = sqlite::open_writer(&target.file, sqlite::PARTITION).await?;
         let (inner, source) = (Arc::clone(&self.inner), Arc::clone(source));
+        let (written, connection) = self
+            .on_a_thread(pace, "cluster", async move || {
+                let mut connection = connection;
+                let written = write_by_trace(&inner, &source, &mut connection).await;
+                (written, connection)
+            })
+            .await?;
+        // After a failure, with it goes what was begun.
+        sqlite::close_writer(connection).await;
+        written
+    }
+
+    /// Runs work on a thread of its own, which gives way to all others where the pace says so.
+    pub(super) async fn on_a_thread<T: Send + 'static>(
+        &self,
+        pace: Pace,
+        name: &str,
+        work: impl AsyncFnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let nice = self.inner.options.background_nice;
         let (done, outcome) = oneshot::channel();
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new()
-            .name("cluster".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 if pace == Pace::Background {
                     // Of this thread only, as Linux has it; elsewhere it is at worst not nice.
-                    let _ = rustix::process::nice(inner.options.background_nice);
+                    let _ = rustix::process::nice(nice);
                 }
-                let written = runtime.block_on(write_by_trace(&inner, &source, &mut connection));
-                let _ = done.send((written, connection));
+                let _ = done.send(runtime.block_on(work()));
             })
             .map_err(|source| StoreError::Directory {
                 dir: self.inner.dir.clone(),
                 source,
             })?;
-        let (written, connection) = outcome.await.map_err(|_| {
+        outcome.await.map_err(|_| {
             cannot_cluster(sqlx::Error::Protocol("the clustering thread ended".into()))
-        })?;
-        // After a failure, with it goes what was begun.
-        sqlite::close_writer(connection).await;
-        written
+        })
     }
 
     /// From here on readers find the spans in `target`; `source` goes when those that have it now are done.
@@ -275,7 +295,7 @@ impl Store {
     }
 }
 
-fn cannot_cluster(source: sqlx::Error) -> StoreError {
+pub(super) fn cannot_cluster(source: sqlx::Error) -> StoreError {
     StoreError::Cluster { source }
 }
 

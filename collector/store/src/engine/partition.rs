@@ -33,6 +33,8 @@ pub(super) struct Partition {
     retired: AtomicBool,
     /// It could not be clustered, and stays as it is until the next start.
     pub(super) stuck: AtomicBool,
+    /// Its index is damaged, and stays in as many segments as it is.
+    pub(super) unmergeable: AtomicBool,
     /// Its index has the attributes of all its spans: not so of blocks of the first format.
     pub(super) attributes: bool,
     /// Its file is damaged where new blocks belong: the next write begins another.
@@ -153,6 +155,7 @@ impl Partition {
             file,
             retired: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
+            unmergeable: AtomicBool::new(false),
             attributes,
             spoiled: AtomicBool::new(false),
             damage,
@@ -223,9 +226,10 @@ impl Partition {
         memory.open.spans() + frozen
     }
 
-    /// Whether a segment that begins at `block` is on disk.
+    /// Whether a segment on disk has `block`.
     pub(super) async fn has_segment(&self, block: u64) -> Result<bool> {
-        let found = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM segment WHERE id = ?")
+        let sql = "SELECT count(*) FROM segment WHERE ? BETWEEN first_block AND last_block";
+        let found = sqlx::query_scalar::<_, i64>(sql)
             .bind(int(block))
             .fetch_one(&self.readers)
             .await;

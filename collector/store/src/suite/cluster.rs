@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sqlite::{Sqlite, checkpoint};
 use super::{Engine, facts, small};
-use crate::engine::Store;
+use crate::engine::{Inspection, Store};
 use crate::options::Options;
 use crate::query::parse;
 use crate::search::SearchQuery;
@@ -301,6 +301,112 @@ async fn readers_find_every_span_while_partitions_are_clustered() {
     store.settle().await.unwrap();
     assert_eq!(all(&store, 0..1_000).await.len(), 1_000);
     assert_eq!(store.stats().unclustered_spans, 100);
+}
+
+/// Segments of all files, each compared with its blocks.
+async fn segments(engine: &Sqlite) -> u64 {
+    let checked = Inspection::new(engine.dir.path()).unwrap().check().await;
+    let checked = checked.unwrap();
+    assert_eq!(checked.findings, []);
+    checked.segments
+}
+
+#[tokio::test]
+async fn a_settled_partition_has_few_segments_however_much_it_holds() {
+    let engine = Sqlite::new(Options {
+        partition_spans: 20,
+        ..options()
+    });
+    let store = engine.open().await;
+    for round in 0..5 {
+        // Five partitions of 20 spans for each 20 traces, of which the last is written to.
+        for first in (0..700).step_by(100) {
+            write(&store, &scattered(round * 1_000 + first)).await;
+        }
+        checkpoint(&store).await;
+        store.settle().await.unwrap();
+        let mut clustered = (round + 1) * 35 - 1;
+        let mut expected = 1;
+        while clustered > 0 {
+            expected += clustered % 8;
+            clustered /= 8;
+        }
+        assert_eq!(segments(&engine).await, expected, "in round {round}");
+        for first in (0..700).step_by(100) {
+            let first = round * 1_000 + first;
+            let spans = all(&store, first..first + 20).await;
+            assert_eq!(spans.len(), 100, "traces from {first}");
+        }
+    }
+    store.close().await;
+    let store = engine.open().await;
+    assert_eq!(all(&store, 0..5_000).await.len(), 5 * 700);
+    assert_eq!(store.stats().spans, 5 * 700);
+}
+
+#[tokio::test]
+async fn what_a_merge_left_that_was_cut_off_is_in_nobodys_way() {
+    let engine = Sqlite::new(options());
+    let store = engine.open().await;
+    for first in (0..800).step_by(100) {
+        write(&store, &scattered(first)).await;
+    }
+    checkpoint(&store).await;
+    store.settle().await.unwrap();
+    assert_eq!(store.stats().unclustered_spans, 100);
+    store.close().await;
+    for entries in ["x'0101'", "x'ffff'"] {
+        let insert = format!("INSERT INTO ix VALUES (-1, 4, 7, {entries})");
+        engine
+            .change("spans-000009.db", "DELETE FROM ix WHERE segment = -1")
+            .await;
+        engine.change("spans-000009.db", insert.leak()).await;
+        let store = engine.open().await;
+        assert_eq!(all(&store, 0..800).await.len(), 800);
+        store.close().await;
+    }
+    let store = engine.open().await;
+    for first in (800..1_000).step_by(100) {
+        write(&store, &scattered(first)).await;
+    }
+    checkpoint(&store).await;
+    store.settle().await.unwrap();
+    assert_eq!(all(&store, 0..1_000).await.len(), 1_000);
+    // Eight clusterings are one now, one came after; the partition that is written to has one for each 20 spans.
+    assert_eq!(segments(&engine).await, 2 + 5);
+}
+
+#[tokio::test]
+async fn an_index_that_is_damaged_is_not_merged_and_hides_nothing() {
+    for (damage, hurt) in [
+        ("UPDATE ix SET entries = x'ffffffffffffffffffffffff'", true),
+        ("UPDATE ix SET entries = x''", false),
+        ("UPDATE ix SET entries = 17 WHERE kind = 0", true),
+    ] {
+        let engine = Sqlite::new(options());
+        let store = engine.open().await;
+        for first in (0..500).step_by(100) {
+            write(&store, &scattered(first)).await;
+        }
+        checkpoint(&store).await;
+        store.settle().await.unwrap();
+        store.close().await;
+        engine.change("spans-000006.db", damage).await;
+        let store = engine.open().await;
+        for first in (500..1_400).step_by(100) {
+            write(&store, &scattered(first)).await;
+        }
+        checkpoint(&store).await;
+        store.settle().await.unwrap();
+        assert_eq!(store.stats().unclustered_spans, 100, "{damage}");
+        let found = all(&store, 0..1_400).await.len();
+        // An empty bucket says that nothing is there: only a check can tell.
+        assert_eq!(found == 1_400, hurt, "{damage}: {found}");
+        assert_eq!(all(&store, 500..1_400).await.len(), 900, "{damage}");
+        let checked = Inspection::new(engine.dir.path()).unwrap().check().await;
+        let findings = checked.unwrap().findings;
+        assert_eq!(findings.len(), 4, "{damage}: {findings:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use highwater_model::UnixNanos;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{BODY, HEAD, Inspection, Segment, blob, bytes_of, metas, name, segments};
+use crate::block::Corrupt;
 use crate::block::body::Body;
 use crate::block::bytes::decompress;
 use crate::block::fingerprint::Fingerprint;
 use crate::block::head::Head;
-use crate::block::runs::{Index, Keys};
+use crate::block::runs::{Keys, entries};
 use crate::engine::catalog::Listed;
 use crate::engine::sqlite::{self, Migrations, int, unsigned};
 use crate::error::{Result, StoreError, chain};
@@ -48,7 +50,7 @@ pub struct Checked {
     pub blocks: u64,
     /// Spans in them.
     pub spans: u64,
-    /// Segments whose index was built again from their blocks and compared.
+    /// Segments whose index was compared with the keys of their blocks.
     pub segments: u64,
     /// Segments that could not be compared, since a block of theirs is damaged.
     pub segments_skipped: u64,
@@ -76,7 +78,7 @@ impl Inspection {
     /// Reads every file whole: SQLite's own check of its pages, each block's compression checksum, each span and its
     /// hash, what `meta` says of the block, and the index of every segment against its blocks.
     ///
-    /// Takes about the time of reading all files, and the memory of one segment's index. What is damaged is in the
+    /// Takes about the time of reading all files, and the memory of a few blocks. What is damaged is in the
     /// answer, and never an error.
     ///
     /// # Errors
@@ -239,6 +241,8 @@ async fn check_blocks(
     file: &Path,
     checked: &mut Checked,
 ) -> sqlx::Result<u64> {
+    // The file as of one moment: segments may be merged meanwhile.
+    let connection = &mut *connection.begin().await?;
     let mut open: Option<Rebuilt> = None;
     let segments = segments(connection).await?;
     let mut ahead = segments.iter().copied().peekable();
@@ -377,26 +381,49 @@ fn read_block(head: &[u8], body: &[u8], told: &Told) -> Result<Block, String> {
     })
 }
 
-/// A segment's index, built again.
+/// What a segment's index must have, as its blocks tell: without keeping it, for a segment may have 20 million keys.
 struct Rebuilt {
     segment: Segment,
-    index: Index,
+    keys: Tally,
+    spans: u64,
     whole: bool,
+}
+
+/// A set of keys of blocks, as their number and the sum of their hashes: the order does not matter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Tally {
+    keys: u64,
+    sum: u128,
+}
+
+impl Tally {
+    fn add(&mut self, kind: u8, fingerprint: Fingerprint, block: u64) {
+        let mut key = [kind; 13];
+        key[1..5].copy_from_slice(&fingerprint.to_le_bytes());
+        key[5..].copy_from_slice(&block.to_le_bytes());
+        self.keys += 1;
+        self.sum = self.sum.wrapping_add(xxh3_128(&key));
+    }
 }
 
 impl Rebuilt {
     fn new(segment: Segment) -> Self {
         Self {
-            index: Index::new(segment.first_block),
             segment,
+            keys: Tally::default(),
+            spans: 0,
             whole: true,
         }
     }
 
     fn push(&mut self, block: u64, read: Option<Block>) {
-        match read {
-            Some(read) => self.index.push(block, read.spans, &read.keys),
-            None => self.whole = false,
+        let Some(read) = read else {
+            self.whole = false;
+            return;
+        };
+        self.spans += read.spans;
+        for (kind, keys) in (0..).zip(&read.keys.0) {
+            keys.iter().for_each(|key| self.keys.add(kind, *key, block));
         }
     }
 
@@ -411,40 +438,56 @@ impl Rebuilt {
             return Ok(());
         }
         checked.segments += 1;
-        let id = self.segment.id;
-        if self.index.spans() != self.segment.spans {
-            let (has, says) = (self.index.spans(), self.segment.spans);
-            let what = format!("segment {id} says {says} spans, and its blocks have {has}");
+        let first = self.segment.first_block;
+        if self.spans != self.segment.spans {
+            let (has, says) = (self.spans, self.segment.spans);
+            let what = format!("segment {first} says {says} spans, and its blocks have {has}");
             checked.find(file, None, what);
         }
-        let rows = sqlx::query(
-            "SELECT kind, bucket, entries FROM ix WHERE segment = ? ORDER BY kind, bucket",
-        )
-        .bind(id)
-        .fetch_all(connection)
-        .await;
-        let stored = rows.and_then(|rows| {
-            rows.iter()
-                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))
-                .collect::<sqlx::Result<Vec<(u8, Fingerprint, Vec<u8>)>>>()
-        });
-        let differs = match stored {
-            Err(error) => format!(
-                "the index of segment {id} cannot be read: {}",
-                chain(&error)
-            ),
-            Ok(stored) => {
-                let again = self.index.pack();
-                let again = again
-                    .into_iter()
-                    .map(|(kind, bucket, entries)| (kind as u8, bucket, entries));
-                if again.eq(stored) {
-                    return Ok(());
-                }
-                format!("the index of segment {id} is not that of its blocks")
+        let differs = match stored(connection, &self.segment).await {
+            Err(error) => {
+                let error = chain(&error);
+                format!("the index of segment {first} cannot be read: {error}")
             }
+            Ok(Err(corrupt)) => format!("the index of segment {first} is damaged: {corrupt}"),
+            Ok(Ok(stored)) if stored == self.keys => return Ok(()),
+            Ok(Ok(_)) => format!("the index of segment {first} is not that of its blocks"),
         };
         checked.find(file, None, differs);
         Ok(())
     }
+}
+
+/// What a segment's index has; an error where a look-up would miss some of it.
+async fn stored(
+    connection: &mut SqliteConnection,
+    segment: &Segment,
+) -> sqlx::Result<Result<Tally, Corrupt>> {
+    let mut rows =
+        sqlx::query("SELECT kind, bucket, entries FROM ix WHERE segment = ? ORDER BY kind, bucket")
+            .bind(segment.id)
+            .fetch(connection);
+    let mut tally = Tally::default();
+    // Of the bucket before.
+    let mut last: Option<(u8, Fingerprint)> = None;
+    while let Some(row) = rows.try_next().await? {
+        let (kind, bucket) = (row.try_get(0)?, row.try_get(1)?);
+        let before = last.filter(|(of, _)| *of == kind);
+        if before.map_or(bucket != 0, |(_, last)| bucket <= last) {
+            return Ok(Err(Corrupt("a bucket stands in the wrong place")));
+        }
+        let mut at = bucket;
+        for entry in entries(row.try_get(2)?, segment.first_block) {
+            match entry {
+                Ok((fingerprint, block)) if fingerprint >= at => {
+                    tally.add(kind, fingerprint, block);
+                    at = fingerprint;
+                }
+                Ok(_) => return Ok(Err(Corrupt("a bucket has another's entries"))),
+                Err(corrupt) => return Ok(Err(corrupt)),
+            }
+        }
+        last = Some((kind, at));
+    }
+    Ok(Ok(tally))
 }

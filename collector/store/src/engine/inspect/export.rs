@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use highwater_model::TraceId;
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
 
 use super::{BODY, HEAD, Inspection, blob, metas, segments};
 use crate::block::Corrupt;
@@ -83,6 +83,8 @@ async fn collect(
     id: TraceId,
     collected: &mut Collected,
 ) -> sqlx::Result<()> {
+    // The file as of one moment: segments may be merged meanwhile.
+    let connection = &mut *connection.begin().await?;
     for block in candidates(connection, id).await? {
         let (head, body) = (
             blob(connection, HEAD, block).await,

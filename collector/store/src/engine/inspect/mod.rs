@@ -139,9 +139,10 @@ struct Segment {
 }
 
 async fn segments(connection: &mut SqliteConnection) -> sqlx::Result<Vec<Segment>> {
-    let rows = sqlx::query("SELECT id, first_block, last_block, spans FROM segment ORDER BY id")
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT id, first_block, last_block, spans FROM segment ORDER BY first_block")
+            .fetch_all(connection)
+            .await?;
     let segments = rows.iter().map(|row| Segment {
         id: row.get(0),
         first_block: unsigned(row.get(1)),
