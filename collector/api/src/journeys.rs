@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use highwater_flow::{EdgeKind, NodeKind, TopologyQuery, journey as flow};
+use highwater_flow::{EdgeKind, NodeKind, Topology, TopologyQuery, journey as flow};
 use highwater_model::names::TopicKind;
 use highwater_model::{Correlation, Messaging, Span};
 use highwater_shared::traces as wire;
@@ -137,71 +137,73 @@ impl Known {
     /// Reads the map of the last quarter of an hour.
     async fn read(state: &ApiState) -> Result<Self, ApiError> {
         let now = state.now();
-        let environment = state.environment(None);
+        let query = TopologyQuery {
+            from: now - READING,
+            to: now,
+            environment: state.environment(None),
+            ..TopologyQuery::default()
+        };
+        let topology = state.map(query).await?;
         let state = state.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut known = Self {
-                clusters: HashMap::new(),
-                kinds: HashMap::new(),
-                readers: HashMap::new(),
+        tokio::task::spawn_blocking(move || Self::of(&state, &topology))
+            .await
+            .map_err(ApiError::internal("computing the map"))
+    }
+
+    fn of(state: &ApiState, topology: &Topology) -> Self {
+        let mut known = Self {
+            clusters: HashMap::new(),
+            kinds: HashMap::new(),
+            readers: HashMap::new(),
+        };
+        let flow = state.flow.read();
+        for entry in state.clusters.all() {
+            let Some(sample) = &entry.sample else {
+                continue;
             };
-            let flow = state.flow.read();
-            for entry in state.clusters.all() {
-                let Some(sample) = &entry.sample else {
-                    continue;
-                };
-                for topic in sample.topics.keys() {
-                    known
-                        .clusters
-                        .entry(Arc::clone(topic))
-                        .or_default()
-                        .push(Arc::clone(&sample.cluster));
-                    known
-                        .kinds
-                        .insert(Arc::clone(topic), flow.topic_kind(&sample.cluster, topic));
-                }
-            }
-            let query = TopologyQuery {
-                from: now - READING,
-                to: now,
-                environment,
-                ..TopologyQuery::default()
-            };
-            let topology = flow.topology(&query, now);
-            let edges = |kind| {
-                topology
-                    .edges
-                    .iter()
-                    .filter(move |edge| edge.kind == kind && edge.instrumented)
-            };
-            for delivery in edges(EdgeKind::Delivers) {
-                let (Some(topic), Some(group)) =
-                    (topology.node(&delivery.from), topology.node(&delivery.to))
-                else {
-                    continue;
-                };
-                if group.kind != NodeKind::Group {
-                    continue;
-                }
-                let services = edges(EdgeKind::Consumes).filter(|edge| edge.from == delivery.to);
-                let service = services
-                    .filter_map(|edge| topology.node(&edge.to))
-                    .next()
-                    .map(|node| Arc::clone(&node.name));
-                let reader = flow::Reader {
-                    group: Some(Arc::clone(&group.name)),
-                    service,
-                };
+            for topic in sample.topics.keys() {
                 known
-                    .readers
-                    .entry(Arc::clone(&topic.name))
+                    .clusters
+                    .entry(Arc::clone(topic))
                     .or_default()
-                    .push(reader);
+                    .push(Arc::clone(&sample.cluster));
+                known
+                    .kinds
+                    .insert(Arc::clone(topic), flow.topic_kind(&sample.cluster, topic));
             }
+        }
+        drop(flow);
+        let edges = |kind| {
+            topology
+                .edges
+                .iter()
+                .filter(move |edge| edge.kind == kind && edge.instrumented)
+        };
+        for delivery in edges(EdgeKind::Delivers) {
+            let (Some(topic), Some(group)) =
+                (topology.node(&delivery.from), topology.node(&delivery.to))
+            else {
+                continue;
+            };
+            if group.kind != NodeKind::Group {
+                continue;
+            }
+            let services = edges(EdgeKind::Consumes).filter(|edge| edge.from == delivery.to);
+            let service = services
+                .filter_map(|edge| topology.node(&edge.to))
+                .next()
+                .map(|node| Arc::clone(&node.name));
+            let reader = flow::Reader {
+                group: Some(Arc::clone(&group.name)),
+                service,
+            };
             known
-        })
-        .await
-        .map_err(ApiError::internal("computing the map"))
+                .readers
+                .entry(Arc::clone(&topic.name))
+                .or_default()
+                .push(reader);
+        }
+        known
     }
 }
 
