@@ -83,16 +83,17 @@ pub(crate) async fn trace(
             "{id:?} is not a trace id: 32 hexadecimal digits, not all 0"
         ))
     })?;
-    let found = state
-        .store
-        .trace(trace_id, MAX_SPANS)
-        .await
-        .map_err(ApiError::internal("reading the trace"))?;
+    let (found, linking) = tokio::join!(
+        state.store.trace(trace_id, MAX_SPANS),
+        state.store.linking_to(trace_id, None, MAX_REVERSE),
+    );
+    let found = found.map_err(ApiError::internal("reading the trace"))?;
     let (stored, truncated) = (found.spans, found.truncated);
     if stored.is_empty() {
         return Err(ApiError::NotFound(format!("No trace {id} is stored.")));
     }
-    let foreign = foreign_spans(&state, trace_id, &stored).await?;
+    let linking = linking.map_err(ApiError::internal("reading linked traces"))?;
+    let foreign = foreign_spans(&state, trace_id, &stored, linking.spans).await?;
     let body = tokio::task::spawn_blocking(move || {
         let spans: Vec<&Span> = stored.iter().map(|stored| &stored.span).collect();
         let foreign: Vec<&Span> = foreign.iter().map(|stored| &stored.span).collect();
@@ -109,8 +110,8 @@ async fn foreign_spans(
     state: &ApiState,
     id: TraceId,
     spans: &[StoredSpan],
+    mut linking: Vec<StoredSpan>,
 ) -> Result<Vec<StoredSpan>, ApiError> {
-    let failed = || ApiError::internal("reading linked traces");
     let mut targets: BTreeMap<TraceId, HashSet<SpanId>> = BTreeMap::new();
     for link in spans
         .iter()
@@ -124,27 +125,21 @@ async fn foreign_spans(
                 .insert(link.span_id);
         }
     }
-    let mut foreign = state
-        .store
-        .linking_to(id, None, MAX_REVERSE)
-        .await
-        .map_err(failed())?
-        .spans;
-    foreign.retain(|stored| stored.span.trace_id != id);
+    linking.retain(|stored| stored.span.trace_id != id);
     for (trace, wanted) in targets {
         let linked = state
             .store
             .trace(trace, MAX_SPANS)
             .await
-            .map_err(failed())?;
-        foreign.extend(
+            .map_err(ApiError::internal("reading linked traces"))?;
+        linking.extend(
             linked
                 .spans
                 .into_iter()
                 .filter(|stored| wanted.contains(&stored.span.span_id)),
         );
     }
-    Ok(foreign)
+    Ok(linking)
 }
 
 pub(crate) fn summary(id: TraceId, summary: &flow::Summary) -> wire::TraceSummary {

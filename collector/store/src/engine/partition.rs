@@ -51,6 +51,8 @@ struct Memory {
     open: Index,
     /// Full, being packed; the oldest first.
     frozen: Vec<Arc<Index>>,
+    /// There are segments on disk: where there are none, a look-up need not ask.
+    packed: bool,
     facts: Facts,
 }
 
@@ -162,6 +164,7 @@ impl Partition {
             memory: RwLock::new(Memory {
                 open,
                 frozen: Vec::new(),
+                packed: sealed > 0,
                 facts,
             }),
         });
@@ -176,6 +179,7 @@ impl Partition {
     pub(super) fn absorb(&self, other: &Facts, blocks: u64, bytes: u64) {
         let memory = &mut *self.memory.write();
         memory.facts.absorb(other, blocks, bytes);
+        memory.packed = true;
     }
 
     /// Makes committed blocks visible; true when the open segment is full.
@@ -213,10 +217,9 @@ impl Partition {
 
     /// Drops a segment from memory once it is on disk.
     pub(super) fn sealed(&self, segment: &Arc<Index>) {
-        self.memory
-            .write()
-            .frozen
-            .retain(|frozen| !Arc::ptr_eq(frozen, segment));
+        let memory = &mut *self.memory.write();
+        memory.packed = true;
+        memory.frozen.retain(|frozen| !Arc::ptr_eq(frozen, segment));
     }
 
     /// Spans whose index is in memory only.
@@ -256,14 +259,30 @@ impl Partition {
     /// The blocks that may hold a key, newest first, each once.
     pub(super) async fn find(&self, kind: Kind, fingerprint: Fingerprint) -> Result<Vec<u64>> {
         let mut blocks = Vec::new();
-        {
+        let packed = {
             // Memory first: a segment leaves it only after it is on disk, so it is seen in one of the two.
             let memory = self.memory.read();
             memory.open.find(kind, fingerprint, &mut blocks);
             for frozen in &memory.frozen {
                 frozen.find(kind, fingerprint, &mut blocks);
             }
+            memory.packed
+        };
+        if packed {
+            self.find_on_disk(kind, fingerprint, &mut blocks).await?;
         }
+        blocks.sort_unstable_by(|a, b| b.cmp(a));
+        blocks.dedup();
+        Ok(blocks)
+    }
+
+    /// Appends the blocks that the packed segments name.
+    async fn find_on_disk(
+        &self,
+        kind: Kind,
+        fingerprint: Fingerprint,
+        blocks: &mut Vec<u64>,
+    ) -> Result<()> {
         // A join would leave SQLite the choice to read all of `ix` and look each row's segment up, and it took it.
         let rows = sqlx::query(
             "SELECT first_block, last_block, (SELECT entries FROM ix WHERE segment = segment.id AND kind = ?1 \
@@ -282,7 +301,7 @@ impl Partition {
                         .try_get::<Option<&[u8]>, _>(2)
                         .map_err(|_| Corrupt("a bucket is no blob"));
                     let searched = bucket.and_then(|bucket| {
-                        find_packed(bucket.unwrap_or_default(), fingerprint, first, &mut blocks)
+                        find_packed(bucket.unwrap_or_default(), fingerprint, first, blocks)
                     });
                     if let Err(error) = searched {
                         // Without its index every block of a segment may hold the key: slower, and as right.
@@ -299,9 +318,7 @@ impl Partition {
             }
             Err(source) => self.read_error("the index", source)?,
         }
-        blocks.sort_unstable_by(|a, b| b.cmp(a));
-        blocks.dedup();
-        Ok(blocks)
+        Ok(())
     }
 }
 

@@ -25,6 +25,10 @@ const HEADS_AT_ONCE: usize = 64;
 /// Bodies fetched by one statement hold at most so many bytes, or are one.
 const BODY_BYTES_AT_ONCE: u64 = 8 << 20;
 
+/// So few blocks are read whole, in one go: going from thread to thread for each step takes longer than a body that was
+/// not needed.
+const FEW_BLOCKS: usize = 4;
+
 /// A decoded head with what `meta` adds.
 #[derive(Debug)]
 pub(super) struct LoadedHead {
@@ -211,6 +215,16 @@ impl Inner {
         };
         for partition in self.partitions().iter().rev() {
             let blocks = partition.find(kind, fingerprint).await?;
+            if blocks.is_empty() {
+                continue;
+            }
+            if blocks.len() <= FEW_BLOCKS {
+                found = self.find_in(partition, &blocks, &wanted, found).await?;
+                if found.found.truncated {
+                    return Ok(found.finish());
+                }
+                continue;
+            }
             for chunk in blocks.chunks(HEADS_AT_ONCE) {
                 let mut heads = self.heads(partition, chunk).await?;
                 heads.retain(|head| head.head.rows().any(|row| wanted.may_be(row)));
@@ -236,6 +250,96 @@ impl Inner {
         }
         Ok(found.finish())
     }
+}
+
+impl Inner {
+    /// Finds what is wanted in a few blocks: one statement, and one task that decodes what is not in memory.
+    async fn find_in(
+        &self,
+        partition: &Partition,
+        blocks: &[u64],
+        wanted: &Wanted,
+        mut found: Finder,
+    ) -> Result<Finder> {
+        let id = partition.listed.id;
+        let blocks = blocks.iter().filter(|block| !partition.damage.has(**block));
+        let cached: Vec<(u64, Option<LoadedBlock>)> = blocks
+            .map(|block| {
+                let key = (id, *block);
+                (*block, self.heads.get(key).zip(self.bodies.get(key)))
+            })
+            .collect();
+        let missing: Vec<u64> = cached
+            .iter()
+            .filter_map(|(block, loaded)| loaded.is_none().then_some(*block))
+            .collect();
+        let rows = if missing.is_empty() {
+            Vec::new()
+        } else {
+            let sql = "SELECT h.block, m.arrived, h.columns, b.spans FROM head h JOIN meta m ON m.block = h.block \
+                       JOIN body b ON b.block = h.block WHERE h.block IN (SELECT value FROM json_each(?))";
+            fetch(partition, sql, &missing, "blocks").await?
+        };
+        let (wanted, rules) = (wanted.clone(), self.options.rules.clone());
+        let (mut found, decoded) = off_the_runtime(move |asked| {
+            let mut decoded = Vec::new();
+            for (block, loaded) in cached {
+                asked.still()?;
+                if let Some((head, body)) = loaded {
+                    found.add(&head, &body, &wanted, &rules);
+                    continue;
+                }
+                let row = rows.iter().find(|row| unsigned(row.get(0)) == block);
+                let Some(row) = row else { continue };
+                let (head, body) = match decode_if(block, row, &wanted) {
+                    Ok(decoded) => decoded,
+                    Err(error) => {
+                        decoded.push(Err(error));
+                        continue;
+                    }
+                };
+                if let Some(body) = &body {
+                    found.add(&head, body, &wanted, &rules);
+                }
+                decoded.push(Ok((head, body)));
+            }
+            Ok((found, decoded))
+        })
+        .await?;
+        for read in decoded {
+            let Some((head, body)) = partition.damage.leave_out(read)? else {
+                continue;
+            };
+            let key = (id, head.block);
+            self.heads.put(key, &head, head.head.weight());
+            if let Some(body) = body {
+                self.bodies.put(key, &body, body.weight());
+            }
+        }
+        for (block, reason) in found.damaged.drain(..) {
+            partition.damage.of_block(block, &reason);
+        }
+        Ok(found)
+    }
+}
+
+/// Decodes a block; only its head, where that tells that nothing in it is wanted.
+fn decode_if(
+    block: u64,
+    row: &SqliteRow,
+    wanted: &Wanted,
+) -> Result<(Arc<LoadedHead>, Option<Arc<Body>>)> {
+    let head = LoadedHead {
+        block,
+        arrived: UnixNanos(unsigned(row.get(1))),
+        head: decode_head(block, row.get(2))?,
+    };
+    let body = if head.head.rows().any(|row| wanted.may_be(row)) {
+        Some(Arc::new(decode_body(block, row.get(3), &head.head)?))
+    } else {
+        None
+    };
+    Ok((Arc::new(head), body))
 }
 
 /// Collects what is wanted out of blocks, the newest block first.
