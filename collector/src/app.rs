@@ -20,6 +20,7 @@ use highwater_shared::status::Listeners;
 use highwater_store::{Options as StoreOptions, Store};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -42,17 +43,26 @@ pub(crate) fn now() -> UnixNanos {
 
 /// Runs until Ctrl-C or a termination signal, then drains.
 pub(crate) fn run(settings: Settings) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    runtime.block_on(serve(settings))
+    let runtime = |name: &str| {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name(name)
+            .build()
+            .context("cannot start threads")
+    };
+    // Pages have threads of their own: on shared ones each step of an answer would wait behind requests being decoded
+    // and commits being counted, some milliseconds each.
+    let (ingest, pages) = (runtime("ingest")?, runtime("pages")?);
+    ingest.block_on(serve(settings, pages.handle().clone()))
 }
 
-async fn serve(settings: Settings) -> Result<()> {
+async fn serve(settings: Settings, pages: Handle) -> Result<()> {
     let started = now();
     // Ports first: what is taken is said before anything else is touched.
-    let dashboard = bind("listen", settings.listen_address()?).await?;
+    let dashboard = pages
+        .spawn(bind("listen", settings.listen_address()?))
+        .await
+        .context("the dashboard panicked")??;
     let grpc = bind("otlp-grpc", settings.otlp_grpc_address()?).await?;
     let http = bind("otlp-http", settings.otlp_http_address()?).await?;
     let listeners = Listeners {
@@ -153,11 +163,10 @@ async fn serve(settings: Settings) -> Result<()> {
         }
     });
     tasks.spawn({
-        let stop = stop();
+        let serving = pages.spawn(highwater_api::serve(dashboard, state, stop()));
         async move {
-            highwater_api::serve(dashboard, state, stop)
-                .await
-                .context("the dashboard ended")
+            let ended = serving.await.context("the dashboard panicked")?;
+            ended.context("the dashboard ended")
         }
     });
     tasks.spawn(keep::checkpoints(

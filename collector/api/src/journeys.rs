@@ -143,7 +143,7 @@ impl Known {
             environment: state.environment(None),
             ..TopologyQuery::default()
         };
-        let topology = state.map(query).await?;
+        let topology = state.map_of_late(query).await?;
         let state = state.clone();
         tokio::task::spawn_blocking(move || Self::of(&state, &topology))
             .await

@@ -16,6 +16,8 @@ use crate::problem::ApiError;
 const KEPT: usize = 16;
 /// Ranges of one second are one range: buckets are ten times wider.
 const SECOND: u64 = 1_000_000_000;
+/// How old a map may be where it need not be of now.
+const LATE: u64 = 5 * SECOND;
 
 /// What a map is of: the query and the present, both by the second, and what had been announced by then. A page that
 /// was told of a change is never given the map before it; and the rates of a range that is not over change with the
@@ -66,10 +68,26 @@ impl ApiState {
     /// Computes a map off the async threads, since that is linear in the buckets of the range; whoever asks for the
     /// same at the same time waits for the same computation.
     pub(crate) async fn map(&self, query: TopologyQuery) -> Result<Arc<Topology>, ApiError> {
+        let version = self.events.version(topic::TOPOLOGY);
+        self.map_by(Key::of(&query, self.now(), version), query)
+            .await
+    }
+
+    /// A map that may be some seconds old, of a range that ends now: who reads what changes slowly.
+    pub(crate) async fn map_of_late(
+        &self,
+        query: TopologyQuery,
+    ) -> Result<Arc<Topology>, ApiError> {
+        let floor = |at: UnixNanos| UnixNanos(at.0 - at.0 % LATE);
+        let mut late = query.clone();
+        (late.from, late.to) = (floor(query.from), floor(query.to));
+        self.map_by(Key::of(&late, floor(self.now()), 0), query)
+            .await
+    }
+
+    async fn map_by(&self, key: Key, query: TopologyQuery) -> Result<Arc<Topology>, ApiError> {
         let now = self.now();
-        let map = self
-            .maps
-            .place(Key::of(&query, now, self.events.version(topic::TOPOLOGY)));
+        let map = self.maps.place(key);
         let computed = map.get_or_try_init(|| async {
             let state = self.clone();
             tokio::task::spawn_blocking(move || Arc::new(state.flow.read().topology(&query, now)))
