@@ -1,19 +1,23 @@
 //! Finds spans among many through the API of the real binary: at rest, while it ingests at full rate, after a kill.
 //!
-//! `cargo xtask bench lookup [--spans 20000000]`. Traces by id, journeys by correlation id, an attribute that two traces
+//! `cargo xtask bench lookup [--spans 20000000] [--browser]`. Traces by id, journeys by correlation id, an attribute that two traces
 //! have and one that none has, and what the Traces page asks for; every time of other spans, as people ask. The CPU
-//! time of a lookup is the process's, so it is told for the round at rest only.
+//! time of a lookup is the process's, so it is told for the round at rest only. With `--browser` a real one types
+//! conditions into the Traces page while it ingests.
 
 mod support;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use highwater_tests::browser::Browser;
 use highwater_tests::highwater::Highwater;
+use highwater_tests::process::eventually;
+use thirtyfour::Key;
 
 use support::figures::quantiles;
 use support::load::{Load, Shape};
@@ -31,6 +35,9 @@ struct Arguments {
     /// Lookups of each kind in a round
     #[arg(long, default_value_t = 100)]
     lookups: u64,
+    /// Search in the Traces page of a browser too, while it ingests
+    #[arg(long)]
+    browser: bool,
     #[command(flatten)]
     shape: Shape,
     /// What cargo says to a bench
@@ -152,7 +159,10 @@ async fn main() -> Result<()> {
         anyhow::Ok(())
     };
     let read = async {
-        let done = round(&highwater, &load, arguments.lookups, false).await;
+        let mut done = round(&highwater, &load, arguments.lookups, false).await;
+        if arguments.browser && done.is_ok() {
+            done = page(&highwater, arguments.lookups).await;
+        }
         stop.store(true, Ordering::Relaxed);
         done
     };
@@ -168,6 +178,46 @@ async fn main() -> Result<()> {
     let highwater = highwater.kill_and_restart().await?;
     println!("killed and back in {:.1?}", begun.elapsed());
     round(&highwater, &load, 5, false).await
+}
+
+/// What somebody types into the Traces page, and the browser's own account of how long the answers took.
+async fn page(highwater: &Highwater, searches: u64) -> Result<()> {
+    let browser = Browser::start().await?;
+    browser
+        .driver
+        .goto(format!("{}/traces", highwater.dashboard))
+        .await?;
+    browser.find("trace-row").await?;
+    let mut answered = Vec::new();
+    for nth in 0..searches {
+        let condition = format!("topic = topic-{}", nth % 12);
+        let query = browser.find("trace-query").await?;
+        query.send_keys(Key::Control + "a").await?;
+        query.send_keys(condition.as_str()).await?;
+        browser
+            .driver
+            .execute("performance.clearResourceTimings()", Vec::new())
+            .await?;
+        query.send_keys(Key::Enter + "").await?;
+        // The answer to this search: the page goes on asking for what has changed.
+        let wanted = format!("topic-{}&", nth % 12);
+        let taken = eventually("an answer", Duration::from_secs(20), || async {
+            let script = "const mine = performance.getEntriesByType('resource').filter(e => e.responseEnd > 0 && \
+                          e.name.includes('/api/v1/traces?') && (decodeURIComponent(e.name) + '&').includes(arguments[0])); \
+                          return mine.length ? mine[0].responseEnd - mine[0].startTime : null;";
+            let arguments = vec![serde_json::Value::from(wanted.as_str())];
+            let found = browser.driver.execute(script, arguments).await?;
+            found.json().as_f64().context("no answer yet")
+        })
+        .await?;
+        answered.push(Duration::from_secs_f64(taken / 1e3));
+    }
+    println!(
+        "  {:<36} {}",
+        "the Traces page: a search's answer",
+        quantiles(&answered)
+    );
+    browser.quit().await
 }
 
 /// Asks for every kind in turn, so that all have the same noise.

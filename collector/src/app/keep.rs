@@ -169,7 +169,8 @@ pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedL
     saved.context("cannot write the flow's checkpoint")
 }
 
-/// Checkpoints every ten seconds. One that cannot be written makes a restart dearer, not wrong: the last one that was
+/// Checkpoints at once, so that what this start replayed no later one replays, and every ten seconds: a process that is
+/// killed again and again within them would take longer to start each time. One that cannot be written makes a restart dearer, not wrong: the last one that was
 /// stands, and the blocks after it are replayed.
 pub(super) async fn checkpoints(
     store: Store,
@@ -177,15 +178,17 @@ pub(super) async fn checkpoints(
     lag: SharedLag,
     stop: CancellationToken,
 ) -> Result<()> {
-    while !pause(CHECKPOINT_EVERY, &stop).await {
+    loop {
         if let Err(error) = checkpoint(&store, &flow, &lag).await {
             tracing::error!(
                 error = format!("{error:#}"),
                 "checkpoint failed; its changes are written with the next"
             );
         }
+        if pause(CHECKPOINT_EVERY, &stop).await {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// Lets go what is older or larger than wanted.

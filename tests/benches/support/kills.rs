@@ -1,10 +1,12 @@
 //! Kills the binary under load and looks for what it acknowledged: the bench's long form and the tests' short one.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt};
 use highwater_tests::highwater::Highwater;
 use tokio::task::JoinSet;
 
@@ -15,6 +17,9 @@ use crate::sender::Sender;
 const PER_REQUEST: u64 = 20;
 /// Earlier requests looked at again each round.
 const SAMPLE: usize = 20;
+
+/// Traces asked for at once.
+const READS: usize = 4;
 
 /// How it is killed.
 pub(crate) struct Kills {
@@ -103,28 +108,36 @@ fn lock(acknowledged: &Mutex<Vec<u64>>) -> std::sync::MutexGuard<'_, Vec<u64>> {
 
 /// How many spans of these requests the API does not give. Request N has span N % 5 of its round's traces.
 async fn missing(highwater: &Highwater, wanted: &[u64]) -> Result<u64> {
-    let mut missing = 0;
+    let mut traces: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for number in wanted {
         let (round, role) = (number / SPANS_A_TRACE, number % SPANS_A_TRACE);
         for nth in 0..PER_REQUEST {
-            let trace = round * PER_REQUEST + nth;
-            let id = hex(&trace_id(trace));
-            let answer = highwater.get(&format!("/api/v1/traces/{id}")).await;
-            let body: serde_json::Value = match answer {
-                Ok(body) => body,
-                // Not one of its spans is there.
-                Err(error) if error.to_string().contains("404") => {
-                    missing += 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let spans = body["spans"].as_array().context("a trace without spans")?;
-            let span = hex(&span_id(trace, role));
-            missing += u64::from(!spans.iter().any(|stored| stored["span_id"] == *span));
+            let roles = traces.entry(round * PER_REQUEST + nth).or_default();
+            roles.push(role);
         }
     }
-    Ok(missing)
+    futures::stream::iter(traces)
+        .map(|(trace, roles)| missing_of(highwater, trace, roles))
+        .buffer_unordered(READS)
+        .try_fold(0, async |sum, missing| Ok(sum + missing))
+        .await
+}
+
+async fn missing_of(highwater: &Highwater, trace: u64, roles: Vec<u64>) -> Result<u64> {
+    let id = hex(&trace_id(trace));
+    let answer = highwater.get(&format!("/api/v1/traces/{id}")).await;
+    let body: serde_json::Value = match answer {
+        Ok(body) => body,
+        // Not one of its spans is there.
+        Err(error) if error.to_string().contains("404") => return Ok(roles.len() as u64),
+        Err(error) => return Err(error),
+    };
+    let spans = body["spans"].as_array().context("a trace without spans")?;
+    let is_stored = |role: &u64| {
+        let span = hex(&span_id(trace, *role));
+        spans.iter().any(|stored| stored["span_id"] == *span)
+    };
+    Ok(roles.iter().filter(|role| !is_stored(role)).count() as u64)
 }
 
 fn hex(bytes: &[u8]) -> String {
