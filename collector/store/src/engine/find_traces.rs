@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use highwater_model::normalise::Rules;
 use highwater_model::{TraceId, UnixNanos};
 use sqlx::Row;
@@ -31,6 +32,8 @@ const BLOCKS_BY_NUMBER: usize = 2_048;
 /// Blocks looked at together: few at first, since the first page mostly needs few.
 const FIRST_STEP: usize = 4;
 const LARGEST_STEP: usize = 32;
+/// Traces read whole at once: each waits for other threads more than it works.
+const TRACES_AT_ONCE: usize = 8;
 
 /// A row of `meta`.
 #[derive(Clone, Debug)]
@@ -410,17 +413,24 @@ impl Search<'_> {
                 self.page.hits.extend(hit);
                 continue;
             }
-            self.candidates.remove(&next);
-            self.candidate_of.remove(&next.1);
-            self.decided.insert(next.1);
-            self.verify(store, next).await?;
+            let at_once = TRACES_AT_ONCE.min(limit - self.page.hits.len());
+            let newest = self.candidates.iter().rev().copied();
+            let next: Vec<Place> = newest.take_while(certain).take(at_once).collect();
+            for place in &next {
+                self.candidates.remove(place);
+                self.candidate_of.remove(&place.1);
+                self.decided.insert(place.1);
+            }
+            let whole = next.into_iter().map(|place| self.read_whole(store, place));
+            for hit in try_join_all(whole).await? {
+                self.verified(hit);
+            }
         }
     }
 
     /// Reads a trace whole and finds its true place, which is never newer than the candidate's.
-    async fn verify(&mut self, store: &Store, (start, trace): Place) -> Result<()> {
+    async fn read_whole(&self, store: &Store, (start, trace): Place) -> Result<TraceHit> {
         let found = store.trace(trace, TraceHit::MAX_SPANS).await?;
-        self.cost += found.spans.len() as u64;
         let filter = Arc::clone(&self.filter);
         let range = self.query.from..self.query.to;
         let mut hit = off_the_runtime(move |_| {
@@ -445,19 +455,23 @@ impl Search<'_> {
             })
         })
         .await?;
-        if hit.matched.is_empty() {
-            if !hit.truncated {
-                return Ok(());
-            }
+        if hit.matched.is_empty() && hit.truncated {
             // What matched may be among the spans that were not given.
             hit.newest = UnixNanos(start);
         }
-        let place = (hit.newest.0, trace);
+        Ok(hit)
+    }
+
+    fn verified(&mut self, hit: TraceHit) {
+        self.cost += hit.spans.len() as u64;
+        if hit.matched.is_empty() && !hit.truncated {
+            return;
+        }
+        let place = (hit.newest.0, hit.trace_id);
         // A trace with a matching span above the cursor was on an earlier page.
         if self.below.is_none_or(|below| place < below) {
             self.verified.insert(place, hit);
         }
-        Ok(())
     }
 }
 
