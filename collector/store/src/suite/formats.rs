@@ -1,11 +1,12 @@
 //! Facts of earlier formats: each file is brought to the present one by itself, so any mixture of them is read whole,
 //! written on and clustered.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::inspect::{FIRST_COMMITS, FORMATS, of_format};
 use super::small;
+use super::sqlite::span_files;
 use crate::engine::{Inspection, Store, sqlite};
 use crate::options::Options;
 use crate::query::parse;
@@ -21,20 +22,6 @@ fn options() -> Options {
 }
 
 const PARTITIONS: usize = 4;
-
-fn partitions(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|kind| kind == "db"));
-    files.retain(|file| {
-        file.file_name()
-            .unwrap()
-            .to_string_lossy()
-            .starts_with("spans-")
-    });
-    files.sort();
-    files
-}
 
 async fn migrated(file: &Path, migrations: sqlite::Migrations) {
     let connection = sqlite::open_writer(file, migrations).await.unwrap();
@@ -93,7 +80,7 @@ async fn any_mixture_of_formats_is_read_written_on_and_clustered() {
 
 async fn is_read_written_on_and_clustered(format: &str, done: usize) {
     let dir = of_format(format);
-    let files = partitions(dir.path());
+    let files = span_files(dir.path());
     assert_eq!(files.len(), PARTITIONS);
     let catalog = dir.path().join("catalog.db");
     if done > 0 {

@@ -112,7 +112,7 @@ async fn spans_of(store: &Store, n: u64) -> usize {
     store.trace(trace_id(n), 100).await.unwrap().spans.len()
 }
 
-fn span_files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn span_files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| {
