@@ -6,6 +6,7 @@
 //! JSON is snake_case; instants are RFC 3339 strings with nanoseconds; durations are integers with the unit in the
 //! name; ids are lower-case hex; **unknown is `null`, never 0**.
 
+pub mod alerts;
 pub mod dead_letters;
 pub mod lag;
 pub mod problem;
