@@ -1,7 +1,7 @@
-//! The stores: spans in append-only blocks, aggregates and lag in `history.db`.
+//! The stores: spans in append-only blocks, aggregates, lag and alerts in `history.db`.
 //!
 //! **Owns:** files and their formats, what is durable and when, what is found by which key, the language of searches.
-//! **Refuses to know:** protocols, what a flow row or a lag means, HTTP, configuration files.
+//! **Refuses to know:** protocols, what a flow row, a lag or an alert means, HTTP, configuration files.
 //!
 //! # Invariants
 //! - Only this crate holds SQL.
@@ -39,7 +39,10 @@ pub use engine::{
     Retired, SpansUsage, Stats, Store, TracePart, Usage,
 };
 pub use error::{Result, StoreError};
-pub use history::{EndRow, FlowCheckpoint, FlowRow, History, LagRow};
+pub use history::{
+    AlertEvent, AlertEventCount, AlertRecords, DeliveryOutcome, DeliveryRow, DeliveryState,
+    DueDelivery, EndRow, FlowCheckpoint, FlowRow, History, LagRow, NewDelivery, StoredAlertEvent,
+};
 pub use options::Options;
 pub use query::{Expr, ParseError, parse};
 pub use search::{Cursor, SearchPage, SearchQuery, TraceHit};

@@ -23,9 +23,10 @@ pub(crate) const PARTITION: Migrations = &[
     include_str!("../../../../migrations/sqlite/partition/0002_attributes.sql"),
     include_str!("../../../../migrations/sqlite/partition/0003_index_by_key.sql"),
 ];
-pub(crate) const HISTORY: Migrations = &[include_str!(
-    "../../../../migrations/sqlite/history/0001_history.sql"
-)];
+pub(crate) const HISTORY: Migrations = &[
+    include_str!("../../../../migrations/sqlite/history/0001_history.sql"),
+    include_str!("../../../../migrations/sqlite/history/0002_alerts.sql"),
+];
 
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()

@@ -124,12 +124,19 @@ impl History {
         .await
     }
 
-    /// Reads all that a start needs, and keeps none of it: whether it can be read.
+    /// Reads all that a start needs and all that keeping to the retention goes through, the indexes too, and keeps none
+    /// of it: whether it can be read.
     pub(crate) async fn try_reading(&self) -> Result<()> {
         let read = async {
             let mut rows = sqlx::query(
                 "SELECT last_block, pending, pending FROM flow_checkpoint UNION ALL \
-                 SELECT bucket, key, value FROM flow UNION ALL SELECT id, x'', x'' FROM lag_source",
+                 SELECT bucket, key, value FROM flow UNION ALL SELECT id, x'', x'' FROM lag_source UNION ALL \
+                 SELECT 0, value, x'' FROM alert_memory UNION ALL \
+                 SELECT id, message, x'' FROM alert_delivery NOT INDEXED UNION ALL \
+                 SELECT id, sentence, x'' FROM alert_event NOT INDEXED UNION ALL \
+                 SELECT count(*), x'', x'' FROM alert_event INDEXED BY alert_event_at UNION ALL \
+                 SELECT count(*), x'', x'' FROM alert_delivery INDEXED BY alert_delivery_channel UNION ALL \
+                 SELECT count(*), x'', x'' FROM alert_delivery INDEXED BY alert_delivery_pending WHERE state = 0",
             )
             .fetch(&self.inner.readers);
             while let Some(row) = rows.try_next().await? {

@@ -1,9 +1,12 @@
-//! What outlives the spans: the flow's aggregates and the history of lag, in `history.db`.
+//! What outlives the spans: the flow's aggregates, the history of lag, and alerts, in `history.db`.
 //!
-//! The store does not know what a flow row means, and does not read a lag: keys and values are bytes, offsets are
-//! numbers. Lag is packed by poll and group, ends by poll and topic, since a row for each partition and poll would
+//! The store does not know what a flow row means, does not read a lag, and knows no rule: keys and values are bytes,
+//! offsets are numbers, what happened to an alert is text. Lag is packed by poll and group, ends by poll and topic, since a row for each partition and poll would
 //! take ten times the space.
 
+mod alerts;
+#[cfg(test)]
+mod alerts_tests;
 mod flow;
 mod lag;
 mod pack;
@@ -23,6 +26,10 @@ use tokio::sync::Mutex;
 use crate::engine::sqlite::{self, int};
 use crate::error::{Result, StoreError};
 
+pub use alerts::{
+    AlertEvent, AlertEventCount, AlertRecords, DeliveryOutcome, DeliveryRow, DeliveryState,
+    DueDelivery, MAX_ALERT_EVENTS, MAX_DELIVERIES, NewDelivery, StoredAlertEvent,
+};
 pub use flow::{FlowCheckpoint, FlowRow};
 pub use lag::{EndRow, LagRow, MAX_ROWS};
 
@@ -74,14 +81,16 @@ impl History {
         }
     }
 
-    /// Removes lag history older than the retention; then, while the file holds more than it may, an eighth of its
+    /// Removes what happened to alerts and lag history older than the retention, and messages that are over and older
+    /// than 30 days; then, while the file holds more than it may, an eighth of the lag history's
     /// time, the oldest. Flow rows are the flow's to remove: only it knows its buckets.
     ///
     /// # Errors
     /// When nothing was removed.
     pub async fn retain(&self, now: UnixNanos) -> Result<()> {
         let before = int((now - self.inner.retention).0);
-        self.write("old lag history", async |connection, _| {
+        self.write("old history", async |connection, _| {
+            alerts::retain(connection, now, self.inner.retention).await?;
             delete_lag_before(connection, before).await?;
             while used_bytes(connection).await? > self.inner.max_bytes {
                 let oldest: Option<i64> = sqlx::query_scalar(OLDEST_LAG)

@@ -267,6 +267,9 @@ async fn a_damaged_history_is_set_aside_and_stops_no_start() {
     let last = store.last_block();
     let history = store.history();
     history.save_flow(&rows, b"pending", last).await.unwrap();
+    let memory = vec![7; 300];
+    let saved = history.save_alerts(&[("engine", &memory)], &[], &[]).await;
+    saved.unwrap();
     store.close().await;
     let whole = std::fs::read(engine.dir.path().join("history.db")).unwrap();
     let mut set_aside = 0;
@@ -291,6 +294,8 @@ async fn a_damaged_history_is_set_aside_and_stops_no_start() {
             if damage.is_empty() {
                 // A page that a start does not need: of lag, or free.
                 assert_eq!((saved.rows.len(), saved.last_block), (200, last));
+                let alerts = store.history().load_alerts().await.unwrap();
+                assert_eq!(alerts.memory["engine"], memory, "page {page}");
             } else {
                 set_aside += 1;
                 assert_eq!(saved.pending, None, "page {page}");

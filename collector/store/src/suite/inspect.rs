@@ -224,7 +224,7 @@ async fn a_backup_is_not_written_over_anything() {
 pub(super) const FORMATS: [&str; 2] = ["v1", "v2"];
 
 /// Unpacks one of them.
-pub(super) fn of_format(format: &str) -> tempfile::TempDir {
+pub(crate) fn of_format(format: &str) -> tempfile::TempDir {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/store");
     let fixture = fixtures.join(format);
     let dir = tempfile::tempdir().unwrap();

@@ -11,6 +11,8 @@ mod room;
 mod sqlite;
 mod writing;
 
+pub(crate) use inspect::of_format;
+
 use std::future::Future;
 
 use crate::options::Options;
