@@ -58,6 +58,25 @@ pub enum State {
 }
 
 impl State {
+    /// Every state, worst first.
+    pub const ALL: [Self; 9] = [
+        Self::DataLoss,
+        Self::Stopped,
+        Self::Stalled,
+        Self::BeyondEnd,
+        Self::FallingBehind,
+        Self::Rewound,
+        Self::Unknown,
+        Self::NoCommit,
+        Self::Ok,
+    ];
+
+    /// The state that history kept as this number (`state as u8`); `None` of no state.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// The name on the wire: `data_loss`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
