@@ -1,5 +1,6 @@
 //! Builds the rooms, runs them, drains them. The one file that names every room.
 
+mod alert;
 mod commit;
 mod keep;
 mod watch;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use highwater_alerting::Desk;
 use highwater_api::{About, Access, ApiState, Clusters, Events, Marks, Rooms, Services, Sparks};
 use highwater_deadletters::{DeadLetters, MappedTopic};
 use highwater_lag::LagEngine;
@@ -79,7 +81,7 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
     let lag = keep::restore_lag(&store, watch::lag_config(&settings)).await?;
     let lag = Arc::new(RwLock::new(lag));
     let sparks = Arc::new(Sparks::default());
-    keep::restore_sparks(&store, &settings, &sparks, started).await?;
+    keep::restore_sparks(&store, &settings, &sparks, started).await;
     let events = Arc::new(Events::default());
     let clusters = Arc::new(Clusters::default());
     let dead_letters = Arc::new(DeadLetters::new(dead_letter_config(&settings)));
@@ -114,18 +116,20 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         .start(&settings, &shutdown)
         .context("cannot start reading clusters")?;
 
+    let desk = open_desk(&settings, &store, &sparks, &listeners.dashboard).await?;
     let state = ApiState::new(Rooms {
         store: store.clone(),
         flow: Arc::clone(&flow),
         lag: Arc::clone(&lag),
         sparks,
         marks: marks(&settings),
-        clusters,
+        clusters: Arc::clone(&clusters),
         dead_letters: Arc::clone(&dead_letters),
-        services,
+        desk: Arc::clone(&desk),
+        services: Arc::clone(&services),
         events: Arc::clone(&events),
         pipeline: Arc::clone(&stats),
-        counters,
+        counters: Arc::clone(&counters),
         in_flight,
         access: Access {
             token: settings.auth_token.clone(),
@@ -175,6 +179,28 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         Arc::clone(&lag),
         stop(),
     ));
+    let sources = alert::Sources {
+        flow: Arc::clone(&flow),
+        lag: Arc::clone(&lag),
+        clusters,
+        dead_letters: Arc::clone(&dead_letters),
+        services,
+        counters,
+    };
+    tasks.spawn(alert::watch(
+        Arc::clone(&desk),
+        sources,
+        Arc::clone(&events),
+        settings.poll_interval.0,
+        stop(),
+    ));
+    tasks.spawn({
+        let (desk, stop) = (desk, stop());
+        async move {
+            desk.deliver(now, stop.cancelled_owned()).await;
+            Ok(())
+        }
+    });
     tasks.spawn(keep::retention(store.clone(), stop()));
     tasks.spawn(keep::clustering(store.clone(), stop()));
     tasks.spawn(watch::tell(Arc::clone(&stats), Arc::clone(&events), stop()));
@@ -223,6 +249,36 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
             DRAIN.as_secs()
         ),
     }
+}
+
+/// The desk where alerts are worked on.
+async fn open_desk(
+    settings: &Settings,
+    store: &Store,
+    sparks: &Arc<Sparks>,
+    dashboard: &str,
+) -> Result<Arc<Desk>> {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let sparks = Arc::clone(sparks);
+    let options = highwater_alerting::Options {
+        rules: settings.rules.clone(),
+        channels: settings.channels()?,
+        public_url: settings
+            .public_url
+            .clone()
+            .unwrap_or_else(|| dashboard.to_owned()),
+        hour_of_group: Arc::new(move |cluster, group, now| {
+            sparks.points(cluster, group, now - HOUR, now)
+        }),
+        engine: highwater_alerts::Options {
+            longest_gap: (settings.poll_interval.0 * 3)
+                .max(highwater_alerts::Options::default().longest_gap),
+            ..highwater_alerts::Options::default()
+        },
+    };
+    Desk::open(store.history().clone(), options)
+        .await
+        .context("cannot take up the alerts")
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {

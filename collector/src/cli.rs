@@ -126,6 +126,12 @@ pub(crate) struct Flags {
     /// Time between two reads of a cluster's offsets [default: 15s]
     #[arg(long, env = "HIGHWATER_POLL_INTERVAL", value_name = "DURATION")]
     pub(crate) poll_interval: Option<Span>,
+    /// Alert rules and maintenance windows (TOML); read again when it changes [default: the built-in rules]
+    #[arg(long, env = "HIGHWATER_RULES", value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+    /// How the dashboard is reached from elsewhere: links in alerts begin with it [default: where it listens]
+    #[arg(long, env = "HIGHWATER_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
     /// Keep spans this long [default: 7d]
     #[arg(long, env = "HIGHWATER_RETENTION", value_name = "DURATION")]
     pub(crate) retention: Option<Span>,

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use highwater_notifiers::{Channel, ChannelSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Flags;
@@ -27,6 +28,8 @@ pub(crate) enum ConfigError {
         value: String,
         problem: String,
     },
+    #[error(transparent)]
+    Channel(#[from] highwater_notifiers::ChannelError),
     #[error(
         "--listen {address} can be reached from other machines, so it needs --auth-token TOKEN \
          (or --allow-anonymous, if everybody there may read every trace and record)"
@@ -61,12 +64,20 @@ pub(crate) struct Settings {
     pub(crate) allow_anonymous: bool,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
+    /// Alert rules: TOML of `[[rule]]` and `[[maintenance]]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rules: Option<PathBuf>,
+    /// What links in alerts begin with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_url: Option<String>,
     pub(crate) lag: LagSettings,
     pub(crate) correlation: CorrelationSettings,
     pub(crate) receiver: ReceiverSettings,
     pub(crate) store: StoreSettings,
     pub(crate) dead_letters: DeadLetterSettings,
     pub(crate) kafka: Vec<KafkaSettings>,
+    /// Where alerts are told.
+    pub(crate) channel: Vec<ChannelSettings>,
 }
 
 /// `[lag]`
@@ -162,12 +173,15 @@ impl Default for Settings {
             allow_anonymous: false,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            rules: None,
+            public_url: None,
             lag: LagSettings::default(),
             correlation: CorrelationSettings::default(),
             receiver: ReceiverSettings::default(),
             store: StoreSettings::default(),
             dead_letters: DeadLetterSettings::default(),
             kafka: Vec::new(),
+            channel: Vec::new(),
         }
     }
 }
@@ -280,6 +294,8 @@ impl Settings {
             .auth_token
             .or_else(|| self.auth_token.take())
             .filter(|t| !t.is_empty());
+        self.rules = flags.rules.or_else(|| self.rules.take());
+        self.public_url = flags.public_url.or_else(|| self.public_url.take());
         self.allow_anonymous |= flags.allow_anonymous;
         for text in kafka.iter().filter(|text| !text.trim().is_empty()) {
             let cluster = parse_cluster(text)?;
@@ -373,7 +389,38 @@ impl Settings {
         }
         self.otlp_grpc_address()?;
         self.otlp_http_address()?;
-        Ok(())
+        self.check_public_url()?;
+        self.channels().map(|_| ())
+    }
+
+    fn check_public_url(&self) -> Result<(), ConfigError> {
+        let web = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
+        match self.public_url.as_ref().filter(|url| !web(url)) {
+            None => Ok(()),
+            Some(url) => Err(ConfigError::Value {
+                key: "public_url",
+                value: url.clone(),
+                problem: "is not an address such as https://highwater.example".to_owned(),
+            }),
+        }
+    }
+
+    /// Where alerts are told; names are told apart.
+    pub(crate) fn channels(&self) -> Result<Vec<Channel>, ConfigError> {
+        let mut channels: Vec<Channel> = Vec::new();
+        for settings in &self.channel {
+            let channel =
+                Channel::from_settings(settings.clone(), |name| std::env::var(name).ok())?;
+            if channels.iter().any(|known| known.name() == channel.name()) {
+                return Err(ConfigError::Value {
+                    key: "channel.name",
+                    value: channel.name().to_owned(),
+                    problem: "this name is taken".to_owned(),
+                });
+            }
+            channels.push(channel);
+        }
+        Ok(channels)
     }
 
     pub(crate) fn listen_address(&self) -> Result<SocketAddr, ConfigError> {

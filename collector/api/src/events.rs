@@ -28,6 +28,8 @@ pub mod topic {
     pub const BROKERS: &str = "brokers";
     /// Depth of dead-letter topics.
     pub const DEAD_LETTERS: &str = "dead_letters";
+    /// Alerts, rules, silences, deliveries.
+    pub const ALERTS: &str = "alerts";
     /// Spans were committed.
     pub const TRACES: &str = "traces";
     /// Counters and store.

@@ -6,7 +6,9 @@
 //! Invariants: every list has a limit; every error is an RFC 9457 problem document; unknown is `null`, never 0;
 //! computations that are linear in the data run off the async threads.
 
+mod alerts;
 mod assets;
+mod channels;
 mod clusters;
 mod dead_letters;
 mod events;
@@ -25,8 +27,10 @@ mod problem;
 mod range;
 mod respond;
 mod routes;
+mod rules;
 mod search;
 mod services;
+mod silences;
 mod sparks;
 mod status;
 mod topology;
@@ -41,6 +45,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use highwater_alerting::Desk;
 use highwater_deadletters::DeadLetters;
 use highwater_flow::Flow;
 use highwater_lag::LagEngine;
@@ -104,6 +109,8 @@ pub struct Rooms {
     pub clusters: Arc<Clusters>,
     /// Dead letters.
     pub dead_letters: Arc<DeadLetters>,
+    /// Alerts.
+    pub desk: Arc<Desk>,
     /// Services seen.
     pub services: Arc<Services>,
     /// What changed.

@@ -5,6 +5,7 @@ use highwater_shared as wire;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem,
 };
+use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref,
@@ -56,7 +57,7 @@ fn build() -> OpenApi {
     for operation in OPERATIONS {
         paths = paths.path(
             operation.path,
-            PathItem::new(HttpMethod::Get, describe(operation)),
+            PathItem::new(operation.method.clone(), describe(operation)),
         );
     }
     let mut schemas = Vec::new();
@@ -91,9 +92,13 @@ fn build() -> OpenApi {
 }
 
 /// What generated clients call an operation: `topologyEdge` for `/api/v1/topology/edge`, `groupsByClusterByGroup` for
-/// a path with two parameters.
-fn operation_id(path: &str) -> String {
-    let mut id = String::new();
+/// a path with two parameters, `postRules` for what is not a question.
+fn operation_id(method: &HttpMethod, path: &str) -> String {
+    let mut id = String::from(match method {
+        HttpMethod::Post => "post",
+        HttpMethod::Delete => "delete",
+        _ => "",
+    });
     for part in path.trim_start_matches("/api/v1/").split('/') {
         let (by, word) = match part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
             Some(parameter) => ("By", parameter),
@@ -123,8 +128,18 @@ fn describe(operation: &Operation) -> utoipa::openapi::path::Operation {
         })
     };
     let mut builder = OperationBuilder::new()
-        .operation_id(Some(operation_id(operation.path)))
+        .operation_id(Some(operation_id(&operation.method, operation.path)))
         .summary(Some(operation.summary));
+    if let Some(request) = operation.request {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(request)))
+            .build();
+        let body = RequestBodyBuilder::new()
+            .content("application/json", content)
+            .required(Some(Required::True))
+            .build();
+        builder = builder.request_body(Some(body));
+    }
     for segment in operation
         .path
         .split('/')
@@ -210,6 +225,18 @@ fn roots(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         wire::traces::Journey,
         wire::dead_letters::DeadLetters,
         wire::dead_letters::Records,
+        wire::alerts::Alerts,
+        wire::alerts::AlertSummary,
+        wire::alerts::AlertHistory,
+        wire::alerts::ActRequest,
+        wire::alerts::Rules,
+        wire::alerts::TrialRequest,
+        wire::alerts::Trial,
+        wire::alerts::EnabledRequest,
+        wire::alerts::Silences,
+        wire::alerts::SilenceRequest,
+        wire::alerts::Channels,
+        wire::alerts::TestResult,
         wire::status::Brokers,
         wire::status::Status,
         wire::Change,

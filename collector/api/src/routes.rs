@@ -2,17 +2,22 @@
 //! document does not name, and none is named that is not served.
 
 use axum::Router;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, delete, get, post};
+use utoipa::openapi::path::HttpMethod;
 
 use crate::{
-    ApiState, dead_letters, events, journeys, lag, lag_history, search, status, topology, traces,
+    ApiState, alerts, channels, dead_letters, events, journeys, lag, lag_history, rules, search,
+    silences, status, topology, traces,
 };
 
-/// A path of the API: what it is for, its query parameters, the schema of its answer.
+/// A path of the API: what it is for, its query parameters, the schemas of its question and its answer.
 pub(crate) struct Operation {
+    pub(crate) method: HttpMethod,
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) query: &'static [&'static str],
+    /// What is sent with it; `None` where nothing is.
+    pub(crate) request: Option<&'static str>,
     pub(crate) schema: &'static str,
     handler: fn() -> MethodRouter<ApiState>,
 }
@@ -140,6 +145,120 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         || get(dead_letters::records),
     ),
     op(
+        "/api/v1/alerts",
+        "What fires, what is about to, and what was resolved within the hour",
+        &["cluster"],
+        "Alerts",
+        || get(alerts::alerts),
+    ),
+    op(
+        "/api/v1/alerts/summary",
+        "How many alerts fire",
+        &[],
+        "AlertSummary",
+        || get(alerts::summary),
+    ),
+    op(
+        "/api/v1/alerts/history",
+        "What happened to alerts, newest first",
+        &["from", "to", "limit", "cursor"],
+        "AlertHistory",
+        || get(alerts::history),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/alerts/{id}/acknowledge",
+        "Somebody has seen it: no reminders",
+        Some("ActRequest"),
+        "Alert",
+        || post(alerts::acknowledge),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/alerts/{id}/unacknowledge",
+        "Takes that back",
+        Some("ActRequest"),
+        "Alert",
+        || post(alerts::unacknowledge),
+    ),
+    op(
+        "/api/v1/rules",
+        "The alert rules, and what a rule can watch",
+        &[],
+        "Rules",
+        || get(rules::rules),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/rules",
+        "Saves a rule of the form: a new one, or one that replaces that of the file",
+        Some("RuleSpec"),
+        "Rule",
+        || post(rules::save),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/rules/try",
+        "Would it have fired? On stored history",
+        Some("TrialRequest"),
+        "Trial",
+        || post(rules::attempt),
+    ),
+    act(
+        HttpMethod::Delete,
+        "/api/v1/rules/{id}",
+        "Removes a rule of the form; one of the file below it counts again",
+        None,
+        "Rules",
+        || delete(rules::remove),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/rules/{id}/enabled",
+        "Turns a rule on or off",
+        Some("EnabledRequest"),
+        "Rule",
+        || post(rules::enable),
+    ),
+    op(
+        "/api/v1/silences",
+        "Silences and maintenance windows",
+        &[],
+        "Silences",
+        || get(silences::silences),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/silences",
+        "Keeps alerts from being told for a while",
+        Some("SilenceRequest"),
+        "Silence",
+        || post(silences::silence),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/silences/{id}/end",
+        "Ends a silence now",
+        Some("ActRequest"),
+        "Silence",
+        || post(silences::end),
+    ),
+    op(
+        "/api/v1/channels",
+        "Where alerts are told, and what was delivered",
+        &[],
+        "Channels",
+        || get(channels::channels),
+    ),
+    act(
+        HttpMethod::Post,
+        "/api/v1/channels/{name}/test",
+        "Sends a test message",
+        None,
+        "TestResult",
+        || post(channels::test),
+    ),
+    op(
         "/api/v1/brokers",
         "State of each cluster",
         &[],
@@ -170,9 +289,31 @@ const fn op(
     handler: fn() -> MethodRouter<ApiState>,
 ) -> Operation {
     Operation {
+        method: HttpMethod::Get,
         path,
         summary,
         query,
+        request: None,
+        schema,
+        handler,
+    }
+}
+
+/// An operation that changes something.
+const fn act(
+    method: HttpMethod,
+    path: &'static str,
+    summary: &'static str,
+    request: Option<&'static str>,
+    schema: &'static str,
+    handler: fn() -> MethodRouter<ApiState>,
+) -> Operation {
+    Operation {
+        method,
+        path,
+        summary,
+        query: &[],
+        request,
         schema,
         handler,
     }

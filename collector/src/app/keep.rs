@@ -115,13 +115,21 @@ pub(super) async fn restore_sparks(
     settings: &Settings,
     sparks: &Sparks,
     now: UnixNanos,
-) -> Result<()> {
+) {
     for cluster in &settings.kafka {
-        let rows = store
+        // A row that is damaged costs the small charts of this start, and not the start.
+        let rows = match store
             .history()
             .lag_since(&cluster.name, now - SPARKS_BACK)
             .await
-            .context("cannot read lag's history")?;
+        {
+            Ok(rows) => rows,
+            Err(error) => {
+                let cluster = cluster.name.as_str();
+                tracing::error!(%error, cluster, "lag's history cannot be read: small charts begin now");
+                continue;
+            }
+        };
         for row in rows {
             sparks.push(
                 &Arc::from(&*row.cluster),
@@ -131,7 +139,6 @@ pub(super) async fn restore_sparks(
             );
         }
     }
-    Ok(())
 }
 
 /// Writes what changed, in one transaction. What could not be written is written with the next.

@@ -40,6 +40,12 @@ impl Document {
             .map(String::as_str)
     }
 
+    /// Those that can be read.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &str> {
+        self.paths()
+            .filter(|path| self.document["paths"][path].get("get").is_some())
+    }
+
     /// The operation that answers `target`, a path with its query.
     pub(crate) fn path_of(&self, target: &str) -> Option<&str> {
         let path = target.split('?').next().unwrap();
@@ -61,7 +67,8 @@ impl Document {
     /// Query parameters that the document names for `target`, and whether there is no answer without them.
     pub(crate) fn parameters(&self, target: &str) -> BTreeMap<&str, bool> {
         let path = self.path_of(target).unwrap();
-        let parameters = &self.document["paths"][path]["get"]["parameters"];
+        let operation = &self.document["paths"][path]["get"];
+        let parameters = &operation["parameters"];
         parameters
             .as_array()
             .into_iter()
@@ -79,8 +86,19 @@ impl Document {
     /// The schema of `target`'s answer of `status` and content type `kind`; `None` where the document names the type and
     /// a text is all it says of it.
     pub(crate) fn schema_of(&self, target: &str, status: u16, kind: &str) -> Option<String> {
+        self.schema_of_act("get", target, status, kind)
+    }
+
+    /// As [`Self::schema_of`], of what is not a question.
+    pub(crate) fn schema_of_act(
+        &self,
+        method: &str,
+        target: &str,
+        status: u16,
+        kind: &str,
+    ) -> Option<String> {
         let path = self.path_of(target).unwrap();
-        let responses = &self.document["paths"][path]["get"]["responses"];
+        let responses = &self.document["paths"][path][method]["responses"];
         let response = if status == 200 { "200" } else { "default" };
         let kind = kind.split(';').next().unwrap();
         let schema = responses[response]["content"][kind].get("schema");
@@ -90,6 +108,31 @@ impl Document {
             return None;
         };
         Some(reference.strip_prefix(PREFIX).unwrap().to_owned())
+    }
+
+    /// The schema of what is sent with it; `None` where nothing is.
+    pub(crate) fn request_of(&self, method: &str, target: &str) -> Option<String> {
+        let path = self.path_of(target).unwrap();
+        let body = &self.document["paths"][path][method]["requestBody"];
+        let reference = body["content"]["application/json"]["schema"]["$ref"].as_str()?;
+        Some(reference.strip_prefix(PREFIX).unwrap().to_owned())
+    }
+
+    /// Every operation that is no question: method and path.
+    pub(crate) fn acts(&self) -> BTreeSet<(String, String)> {
+        let paths = self.document["paths"].as_object().unwrap();
+        let mut acts = BTreeSet::new();
+        for (path, operations) in paths {
+            for method in operations
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|m| *m != "get")
+            {
+                acts.insert((method.clone(), path.clone()));
+            }
+        }
+        acts
     }
 
     /// Says what of `body` is not as `schema` says; nothing when all is.

@@ -124,6 +124,102 @@ const DEAD_LETTERS: &[Case] = &[
     ),
 ];
 
+const ALERTS: &[Case] = &[
+    ("alerts", "/api/v1/alerts"),
+    ("alerts-summary", "/api/v1/alerts/summary"),
+    ("alerts-history", "/api/v1/alerts/history?limit=3"),
+    ("rules", "/api/v1/rules"),
+    ("silences", "/api/v1/silences"),
+    ("channels", "/api/v1/channels"),
+];
+
+/// Method and body of what is done to alerts, in this order, on one collector; `ALERT` is the id of the first alert,
+/// `SILENCE` that of the last silence.
+const ACTS: &[(Case, &str, &str)] = &[
+    (
+        ("act-acknowledge", "/api/v1/alerts/ALERT/acknowledge"),
+        "post",
+        r#"{"by": "ada"}"#,
+    ),
+    (
+        ("act-unacknowledge", "/api/v1/alerts/ALERT/unacknowledge"),
+        "post",
+        r#"{"by": "grace"}"#,
+    ),
+    (
+        ("act-save-rule", "/api/v1/rules"),
+        "post",
+        r#"{"id": "receipts", "watch": "offset_lag", "over": "1k", "for": "1m", "group": ["*.receipts"]}"#,
+    ),
+    (
+        ("act-disable-rule", "/api/v1/rules/receipts/enabled"),
+        "post",
+        r#"{"enabled": false}"#,
+    ),
+    (
+        ("act-try-rule", "/api/v1/rules/try"),
+        "post",
+        r#"{"spec": {"id": "receipts", "watch": "offset_lag", "over": "5", "for": "30s", "group": ["*.receipts"]}, "hours": 1}"#,
+    ),
+    (
+        ("act-try-without-history", "/api/v1/rules/try"),
+        "post",
+        r#"{"spec": {"id": "new", "watch": "dead_letters_new", "over": "5"}, "hours": 1}"#,
+    ),
+    (("act-remove-rule", "/api/v1/rules/receipts"), "delete", ""),
+    (
+        ("act-silence", "/api/v1/silences"),
+        "post",
+        r#"{"matchers": {"group": "shipping"}, "ends": "2026-11-21T06:00:00.000000000Z", "author": "ada", "comment": "a rehearsal"}"#,
+    ),
+    (
+        ("act-end-silence", "/api/v1/silences/SILENCE/end"),
+        "post",
+        r#"{"by": "grace"}"#,
+    ),
+    (("act-test", "/api/v1/channels/oncall/test"), "post", ""),
+];
+
+/// What is wrong with something to be done.
+const WRONG_ACTS: &[(Case, &str, &str, u16)] = &[
+    (
+        ("problem-rule", "/api/v1/rules"),
+        "post",
+        r#"{"id": "receipts", "watch": "offset_lag", "over": "soon"}"#,
+        400,
+    ),
+    (
+        ("problem-built-in-rule", "/api/v1/rules/time-lag"),
+        "delete",
+        "",
+        404,
+    ),
+    (
+        ("problem-no-name", "/api/v1/alerts/ALERT/acknowledge"),
+        "post",
+        r#"{"by": ""}"#,
+        400,
+    ),
+    (
+        ("problem-no-alert", "/api/v1/alerts/0/acknowledge"),
+        "post",
+        r#"{"by": "ada"}"#,
+        404,
+    ),
+    (
+        ("problem-silence-of-all", "/api/v1/silences"),
+        "post",
+        r#"{"matchers": {}, "ends": "2026-11-21T06:00:00.000000000Z", "author": "ada", "comment": ""}"#,
+        400,
+    ),
+    (
+        ("problem-no-channel", "/api/v1/channels/nobody/test"),
+        "post",
+        "",
+        404,
+    ),
+];
+
 const HEALTH: &[Case] = &[
     ("brokers", "/api/v1/brokers"),
     ("status", "/api/v1/status"),
@@ -231,7 +327,7 @@ const MEASURED: &[&str] = &[
 const MEASURED_METRICS: &[&str] = &["highwater_commit_seconds{", "highwater_store_bytes "];
 
 /// Compares with the file of this name; a JSON body is compared as JSON.
-fn reviewed((name, path): Case, body: &Body) {
+fn reviewed((name, path): (&str, &str), body: &Body) {
     let mut settings = insta::Settings::new();
     settings.set_snapshot_path("../snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -346,6 +442,45 @@ async fn traces_and_journeys_are_as_reviewed() {
 #[tokio::test]
 async fn dead_letters_are_as_reviewed() {
     review(&World::full().await, DEAD_LETTERS).await;
+}
+
+#[tokio::test]
+async fn alerts_are_as_reviewed() {
+    review(&World::full().await, ALERTS).await;
+}
+
+#[tokio::test]
+async fn what_is_done_to_alerts_is_as_reviewed() {
+    let world = World::full().await;
+    let mut document = document(&world).await;
+    let alerts: Value = serde_json::from_str(&world.get("/api/v1/alerts").await.body).unwrap();
+    let alert = alerts["alerts"][0]["id"].as_str().unwrap().to_owned();
+    let mut silence = String::new();
+    let acts = ACTS
+        .iter()
+        .map(|&(case, method, body)| (case, method, body, 200));
+    for ((name, path), method, body, status) in acts.chain(WRONG_ACTS.iter().copied()) {
+        let path = path.replace("ALERT", &alert).replace("SILENCE", &silence);
+        let answer = world.act(&method.to_uppercase(), &path, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.body);
+        if let Some(schema) = document.request_of(method, &path) {
+            let sent = serde_json::from_str(body).unwrap();
+            assert_eq!(document.refute(&schema, &sent), None, "{path}");
+        }
+        let said: Value = serde_json::from_str(&answer.body).unwrap();
+        let schema = document
+            .schema_of_act(method, &path, status, answer.kind())
+            .unwrap();
+        assert_eq!(
+            document.refute(&schema, &said),
+            None,
+            "{path} is not a {schema}"
+        );
+        if name == "act-silence" {
+            silence = said["id"].as_str().unwrap().to_owned();
+        }
+        reviewed((name, &path), &Body::of(&answer));
+    }
 }
 
 #[tokio::test]
@@ -464,10 +599,19 @@ async fn the_document_refutes_what_it_does_not_say() {
 
 /// All that are asked and answered with 200.
 fn answered() -> impl Iterator<Item = Case> {
-    [MAP, LAG, TRACES, DEAD_LETTERS, HEALTH, EMPTY, &[EVENTS]]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        MAP,
+        LAG,
+        TRACES,
+        DEAD_LETTERS,
+        ALERTS,
+        HEALTH,
+        EMPTY,
+        &[EVENTS],
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 #[tokio::test]
@@ -476,14 +620,24 @@ async fn no_operation_is_without_a_reviewed_answer() {
     let reviewed: BTreeSet<&str> = answered()
         .filter_map(|(_, path)| document.path_of(path))
         .collect();
-    let served: BTreeSet<&str> = document.paths().collect();
+    let served: BTreeSet<&str> = document.questions().collect();
     assert_eq!(served, reviewed);
+    let done: BTreeSet<(String, String)> = ACTS
+        .iter()
+        .map(|((_, path), method, _)| {
+            let path = document.path_of(path).unwrap();
+            ((*method).to_owned(), path.to_owned())
+        })
+        .collect();
+    assert_eq!(document.acts(), done);
 }
 
 #[test]
 fn no_reviewed_answer_is_of_a_question_that_nobody_asks() {
     let asked: BTreeSet<String> = answered()
         .chain(PROBLEMS.iter().map(|(case, _)| *case))
+        .chain(ACTS.iter().map(|(case, ..)| *case))
+        .chain(WRONG_ACTS.iter().map(|(case, ..)| *case))
         .chain([
             NO_PATH,
             WRONG_METHOD,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use highwater_alerting::{Desk, Options as DeskOptions};
+use highwater_alerts::{Facts, GroupFacts, QueueFacts};
 use highwater_api::{
     About, Access, ApiState, Clusters, Events, Marks, Rooms, Services, Sparks, topic,
 };
@@ -15,6 +17,7 @@ use highwater_deadletters::DeadLetters;
 use highwater_flow::{ClusterConfig, Flow};
 use highwater_lag::{LagEngine, TimeLag};
 use highwater_model::{Batch, Span, UnixNanos};
+use highwater_notifiers::{Channel, ChannelSettings};
 use highwater_pipeline::{Commit, CommitError, Committed, Stats};
 use highwater_receivers::{Counters, ReceiverContext, serve_http};
 use highwater_shared::status::Listeners;
@@ -101,17 +104,31 @@ impl World {
             ..Default::default()
         };
         let idle = highwater_pipeline::pipeline(50_000).0;
+        let sparks = Arc::new(Sparks::default());
+        let hour = Arc::clone(&sparks);
+        let channel = filled.then(|| Channel::from_settings(nowhere(), |_| None).unwrap());
+        let desk = DeskOptions {
+            rules: None,
+            channels: channel.into_iter().collect(),
+            public_url: "http://127.0.0.1:8844".to_owned(),
+            hour_of_group: Arc::new(move |cluster, group, now| {
+                hour.points(cluster, group, now - Duration::from_secs(3_600), now)
+            }),
+            engine: highwater_alerts::Options::default(),
+        };
+        let desk = Desk::open(store.history().clone(), desk).await.unwrap();
         let rooms = Rooms {
             store: store.clone(),
             flow: Arc::new(RwLock::new(Flow::new(config))),
             lag: Arc::new(RwLock::new(LagEngine::new(lag_config))),
-            sparks: Arc::new(Sparks::default()),
+            sparks,
             marks: Marks {
                 default: Duration::from_secs(60),
                 globs: vec![("*.fraud".to_owned(), Duration::from_secs(10))],
             },
             clusters: Arc::new(Clusters::default()),
             dead_letters: Arc::new(DeadLetters::new(Default::default())),
+            desk,
             services: Arc::new(Services::default()),
             events: Arc::new(Events::default()),
             // Replaced by those of a receiver that receives, where there is one.
@@ -184,6 +201,25 @@ impl World {
         }
     }
 
+    /// Does something as a page of this host does.
+    pub(crate) async fn act(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost:8844")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.into_body().collect().await.unwrap();
+        Answer {
+            status,
+            headers,
+            body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+        }
+    }
+
     async fn send(&self, request: axum::http::request::Builder) -> Response<Body> {
         let request = request.body(Body::empty()).unwrap();
         self.router.clone().oneshot(request).await.unwrap()
@@ -216,11 +252,72 @@ async fn fill(rooms: Rooms) -> Rooms {
         poll(&rooms, n).await;
     }
     rooms.dead_letters.refresh(NOW).await;
+    alert(&rooms).await;
     rooms.events.publish(topic::STATUS, NOW);
     Rooms {
         pipeline,
         counters,
         ..rooms
+    }
+}
+
+/// A channel to a port that nothing listens on.
+fn nowhere() -> ChannelSettings {
+    serde_json::from_value(serde_json::json!({
+        "name": "oncall", "kind": "alertmanager", "url": "http://127.0.0.1:9",
+    }))
+    .unwrap()
+}
+
+/// Shows the polls' outcome to the alert engine, long enough for some of it to fire.
+async fn alert(rooms: &Rooms) {
+    for ago in [240, 180, 120, 60, 0] {
+        let facts = facts_of(rooms);
+        rooms
+            .desk
+            .step(&facts, NOW - Duration::from_secs(ago))
+            .await
+            .unwrap();
+    }
+}
+
+fn facts_of(rooms: &Rooms) -> Facts {
+    let lag = rooms.lag.read();
+    let groups = lag.groups().iter();
+    Facts {
+        clusters: vec![highwater_alerts::ClusterFacts {
+            name: facts::CLUSTER.into(),
+            environment: facts::ENVIRONMENT.into(),
+            unreachable: None,
+            since: NOW - Duration::from_secs(3_600),
+            last_read: Some(NOW),
+        }],
+        groups: groups
+            .map(|((cluster, group), lag)| GroupFacts {
+                cluster: Arc::clone(cluster),
+                group: Arc::clone(group),
+                services: Vec::new(),
+                lag: Arc::new(lag.clone()),
+                membership: None,
+            })
+            .collect(),
+        queues: rooms
+            .dead_letters
+            .topics()
+            .into_iter()
+            .map(|queue| QueueFacts {
+                cluster: queue.cluster,
+                topic: queue.topic,
+                groups: queue.groups,
+                retained: queue.retained,
+                arrived_total: queue.retained,
+                per_hour: queue.arrivals_per_hour,
+                oldest_at: queue.oldest_at,
+                causes: queue.causes.into_iter().map(|cause| cause.cause).collect(),
+                read_at: queue.read_at,
+            })
+            .collect(),
+        ..Facts::default()
     }
 }
 

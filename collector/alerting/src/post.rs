@@ -1,0 +1,372 @@
+//! The post office: what was decided is sent, and tried again until it arrives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_alerts::{Alert, Notice, NoticeKind, Phase, Severity};
+use highwater_model::UnixNanos;
+use highwater_notifiers::{
+    Channel, ChannelKind, Item, Kind, Message, Severity as Said, Unit, backoff, last_hour,
+};
+use highwater_store::{DeliveryOutcome, DeliveryRow, DeliveryState, DueDelivery, NewDelivery};
+
+use tokio::task::JoinSet;
+
+use crate::desk::{Desk, DeskError, encoded};
+use crate::place::{href, labels};
+
+/// Alerts that one message tells; the others are counted in it.
+const ALERTS_IN_A_MESSAGE: usize = 50;
+/// Messages taken from the store at once.
+const AT_ONCE: u32 = 200;
+/// Without a word from the desk, it is looked this often whether something is due again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Alertmanager forgets what it is not told again; see its `resolve_timeout`.
+const TELL_AGAIN_EVERY: Duration = Duration::from_secs(60);
+/// No channel has this name.
+const TELLING_AGAIN: &str = "";
+/// Deliveries looked through for a channel's state.
+const LOOK_BACK: u32 = 200;
+
+/// A channel, as pages show it.
+#[derive(Debug)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: String,
+    /// `webhook`, `slack`...
+    pub kind: &'static str,
+    /// Where it goes, without a secret.
+    pub target: String,
+    /// When something last arrived.
+    pub delivered_at: Option<UnixNanos>,
+    /// Waiting to be sent.
+    pub waiting: u64,
+    /// What went wrong last, unless something arrived since.
+    pub problem: Option<String>,
+}
+
+/// What came of a test.
+#[derive(Debug)]
+pub struct TestOutcome {
+    /// It was taken.
+    pub delivered: bool,
+    /// What the other side said.
+    pub detail: String,
+}
+
+/// A message to be kept until it has arrived.
+pub(crate) fn delivery(desk: &Desk, notice: &Notice, now: UnixNanos) -> NewDelivery {
+    let kind = match notice.kind {
+        NoticeKind::Fired => Kind::Fired,
+        NoticeKind::Resolved => Kind::Resolved,
+    };
+    let message = message(desk, kind, &notice.alerts, now);
+    NewDelivery {
+        channel: notice.channel.to_string(),
+        created_at: now,
+        kind: kind.as_str().to_owned(),
+        message: encoded(&message),
+        alerts: u32::try_from(notice.alerts.len()).unwrap_or(u32::MAX),
+    }
+}
+
+fn message(desk: &Desk, kind: Kind, alerts: &[Alert], now: UnixNanos) -> Message {
+    let first = alerts.first().map_or("none", |alert| alert.id.as_str());
+    Message {
+        key: format!("{first}-{}-{}", kind.as_str(), now.0),
+        kind,
+        at: now,
+        alerts: alerts
+            .iter()
+            .take(ALERTS_IN_A_MESSAGE)
+            .map(|alert| item(desk, alert, now))
+            .collect(),
+        omitted: alerts.len().saturating_sub(ALERTS_IN_A_MESSAGE),
+    }
+}
+
+fn item(desk: &Desk, alert: &Alert, now: UnixNanos) -> Item {
+    // A minute that is not over yet is no point of an hour.
+    let hour = desk.hour_of(alert, now);
+    let points: Vec<(UnixNanos, Option<f64>)> = (0_u64..)
+        .zip(&hour)
+        .map(|(minute, value)| {
+            let back = Duration::from_secs(60 * (hour.len() as u64).saturating_sub(minute + 1));
+            (now - back, value.map(|ms| ms as f64))
+        })
+        .collect();
+    Item {
+        id: alert.id.to_string(),
+        rule: alert.rule_name.to_string(),
+        rule_id: alert.rule.to_string(),
+        severity: match alert.severity {
+            Severity::Warning => Said::Warning,
+            Severity::Critical => Said::Critical,
+        },
+        sentence: match (&alert.phase, &alert.why_resolved) {
+            (Phase::Resolved, Some(why)) => why.clone(),
+            _ => alert.sentence.clone(),
+        },
+        since: alert.fired_at.unwrap_or(alert.pending_since),
+        resolved_at: alert.resolved_at,
+        url: format!("{}{}", desk.public_url, href(alert)),
+        runbook: alert.runbook.as_deref().map(str::to_owned),
+        labels: labels(alert),
+        last_hour: last_hour(&points, now, Unit::Millis).map(|hour| format!("time lag {hour}")),
+    }
+}
+
+impl Desk {
+    /// Sends what is due until `stop`: each channel by itself, and in order. What is under way then is sent again by
+    /// the next process.
+    pub async fn deliver(
+        self: Arc<Self>,
+        clock: fn() -> UnixNanos,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut told_again = clock();
+        let mut stop = std::pin::pin!(stop);
+        let mut busy: BTreeSet<String> = BTreeSet::new();
+        let mut sending: JoinSet<String> = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                () = self.posted.notified() => {}
+                Some(done) = sending.join_next() => match done {
+                    Ok(channel) => { busy.remove(&channel); }
+                    Err(error) => {
+                        tracing::error!(%error, "sending ended; it goes on with the next message");
+                        busy.clear();
+                    }
+                },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let now = clock();
+            let due = match self.history.due_deliveries(now, AT_ONCE).await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::error!(%error, "what is to be told cannot be read; it is tried again");
+                    continue;
+                }
+            };
+            let mut channels: BTreeMap<String, Vec<DueDelivery>> = BTreeMap::new();
+            for delivery in due {
+                channels
+                    .entry(delivery.channel.clone())
+                    .or_default()
+                    .push(delivery);
+            }
+            for (channel, due) in channels {
+                if busy.insert(channel.clone()) {
+                    let desk = Arc::clone(&self);
+                    sending.spawn(async move {
+                        desk.send_all(&due, clock).await;
+                        channel
+                    });
+                }
+            }
+            if now.0.saturating_sub(told_again.0) >= TELL_AGAIN_EVERY.as_nanos() as u64
+                && busy.insert(TELLING_AGAIN.to_owned())
+            {
+                told_again = now;
+                let desk = Arc::clone(&self);
+                sending.spawn(async move {
+                    desk.tell_again(now).await;
+                    TELLING_AGAIN.to_owned()
+                });
+            }
+        }
+    }
+
+    /// Sends to one channel, until something is to be tried again.
+    async fn send_all(&self, due: &[DueDelivery], clock: fn() -> UnixNanos) {
+        for delivery in due {
+            let outcome = self.send(delivery, clock).await;
+            let again = matches!(outcome, DeliveryOutcome::Retry { .. });
+            if let Err(error) = self
+                .history
+                .note_delivery(delivery.id, &outcome, clock())
+                .await
+            {
+                tracing::error!(%error, "a delivery could not be noted; it may be repeated");
+            }
+            if again {
+                return;
+            }
+        }
+    }
+
+    async fn send(&self, delivery: &DueDelivery, clock: fn() -> UnixNanos) -> DeliveryOutcome {
+        let message: Message = match serde_json::from_slice(&delivery.message) {
+            Ok(message) => message,
+            Err(error) => {
+                let detail = format!("it was kept in a form that cannot be read: {error}");
+                return DeliveryOutcome::Failed { detail };
+            }
+        };
+        match self.notifier.deliver(&delivery.channel, &message).await {
+            Ok(delivered) => DeliveryOutcome::Delivered {
+                detail: delivered.status,
+            },
+            Err(error) => {
+                let detail = error.to_string();
+                let wait = backoff(delivery.attempts + 1).filter(|_| error.retryable());
+                tracing::warn!(
+                    channel = delivery.channel,
+                    attempt = delivery.attempts + 1,
+                    detail,
+                    again_in_s = wait.map(|wait| wait.as_secs()),
+                    "an alert could not be told"
+                );
+                match wait {
+                    Some(wait) => DeliveryOutcome::Retry {
+                        at: clock() + error.retry_after().map_or(wait, |asked| asked.max(wait)),
+                        detail,
+                    },
+                    None => DeliveryOutcome::Failed { detail },
+                }
+            }
+        }
+    }
+
+    /// Alertmanager takes an alert that it does not hear of for one that is over.
+    async fn tell_again(&self, now: UnixNanos) {
+        let alerts = self.view().alerts;
+        for channel in self
+            .channels
+            .iter()
+            .filter(|one| one.kind() == ChannelKind::Alertmanager)
+        {
+            let firing: Vec<Alert> = alerts
+                .iter()
+                .filter(|alert| alert.phase == Phase::Firing && alert.told.contains(channel.name()))
+                .cloned()
+                .collect();
+            for part in firing.chunks(ALERTS_IN_A_MESSAGE) {
+                let message = message(self, Kind::Fired, part, now);
+                if let Err(error) = self.notifier.deliver(channel.name(), &message).await {
+                    tracing::warn!(channel = channel.name(), %error, "what fires could not be told again");
+                }
+            }
+        }
+    }
+
+    /// Sends a test message now, and keeps what came of it.
+    ///
+    /// # Errors
+    /// When there is no such channel, or it could not be kept.
+    pub async fn test(
+        &self,
+        channel: &str,
+        clock: fn() -> UnixNanos,
+    ) -> Result<TestOutcome, DeskError> {
+        if !self.channels.iter().any(|known| known.name() == channel) {
+            return Err(DeskError::NoChannel(channel.to_owned()));
+        }
+        let now = clock();
+        let message = Message {
+            key: format!("test-{}", now.0),
+            kind: Kind::Test,
+            at: now,
+            alerts: vec![Item {
+                id: format!("test-{}", now.0),
+                rule: "Test".to_owned(),
+                rule_id: "test".to_owned(),
+                severity: Said::Warning,
+                sentence: "This is a test: alerts of Highwater arrive here.".to_owned(),
+                since: now,
+                resolved_at: None,
+                url: format!("{}/alerts?tab=channels", self.public_url),
+                runbook: None,
+                labels: BTreeMap::new(),
+                last_hour: None,
+            }],
+            omitted: 0,
+        };
+        let answer = self.notifier.deliver(channel, &message).await;
+        let (delivered, detail) = match answer {
+            Ok(delivered) => (true, delivered.status),
+            Err(error) => (false, error.to_string()),
+        };
+        // Kept when it is over: nobody else sends it, and it is not tried again.
+        let delivery = NewDelivery {
+            channel: channel.to_owned(),
+            created_at: now,
+            kind: Kind::Test.as_str().to_owned(),
+            message: encoded(&message),
+            alerts: 0,
+        };
+        let outcome = if delivered {
+            DeliveryOutcome::Delivered {
+                detail: detail.clone(),
+            }
+        } else {
+            DeliveryOutcome::Failed {
+                detail: detail.clone(),
+            }
+        };
+        self.history
+            .record_delivery(&delivery, &outcome, clock())
+            .await?;
+        Ok(TestOutcome { delivered, detail })
+    }
+
+    /// The channels, and how they do.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn channel_views(&self) -> Result<Vec<ChannelView>, DeskError> {
+        let mut views = Vec::new();
+        for channel in &self.channels {
+            let rows = self
+                .history
+                .deliveries(Some(channel.name()), LOOK_BACK)
+                .await?;
+            views.push(view(channel, &rows));
+        }
+        Ok(views)
+    }
+
+    /// The newest deliveries of all channels.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn deliveries(&self, limit: u32) -> Result<Vec<DeliveryRow>, DeskError> {
+        Ok(self.history.deliveries(None, limit).await?)
+    }
+}
+
+const fn kind_name(kind: ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::Webhook => "webhook",
+        ChannelKind::Alertmanager => "alertmanager",
+        ChannelKind::Slack => "slack",
+        ChannelKind::Pagerduty => "pagerduty",
+        ChannelKind::Email => "email",
+    }
+}
+
+fn view(channel: &Channel, rows: &[DeliveryRow]) -> ChannelView {
+    let delivered_at = rows
+        .iter()
+        .filter(|row| row.state == DeliveryState::Delivered)
+        .filter_map(|row| row.last_at)
+        .max();
+    let problem = rows
+        .iter()
+        .filter(|row| row.state != DeliveryState::Delivered && row.last_at > delivered_at)
+        .max_by_key(|row| row.last_at)
+        .and_then(|row| row.detail.clone());
+    ChannelView {
+        name: channel.name().to_owned(),
+        kind: kind_name(channel.kind()),
+        target: channel.destination().unwrap_or_default(),
+        delivered_at,
+        waiting: rows
+            .iter()
+            .filter(|row| row.state == DeliveryState::Pending)
+            .count() as u64,
+        problem,
+    }
+}
