@@ -18,7 +18,8 @@ use highwater_tests::highwater::Highwater;
 use support::figures::quantiles;
 use support::load::{Load, Shape};
 use support::requests::{SPANS_A_TRACE, trace_id};
-use support::usage::{Usage, bytes_in, rest};
+use support::rest::{bytes_in, rest};
+use support::usage::Usage;
 
 /// Spans between two lines of progress.
 const PART: u64 = 1_000_000;
@@ -28,6 +29,9 @@ struct Arguments {
     /// Spans to send
     #[arg(long, default_value_t = 2_000_000)]
     spans: u64,
+    /// Spans a second, and no more; as fast as they are acknowledged when not given
+    #[arg(long, value_name = "SPANS")]
+    rate: Option<u64>,
     #[command(flatten)]
     shape: Shape,
     /// Another build of the binary, measured in the same run; the figures of both are printed
@@ -86,6 +90,10 @@ async fn measure(binary: &Path, arguments: &Arguments) -> Result<Figures> {
     let data = tempfile::tempdir()?;
     let highwater = Highwater::start_binary(binary, data.path(), &[]).await?;
     let load = Load::new(arguments.shape);
+    let load = match arguments.rate {
+        Some(rate) => load.at(rate),
+        None => load,
+    };
     let before = Usage::of(highwater.id())?.cpu_s;
     let started = Instant::now();
     let (mut acks, mut raw_bytes, mut retried, mut left) = (Vec::new(), 0, 0, arguments.spans);

@@ -22,7 +22,8 @@ use thirtyfour::Key;
 use support::figures::quantiles;
 use support::load::{Load, Shape};
 use support::requests::{SPANS_A_TRACE, order, trace_id};
-use support::usage::{Usage, bytes_in, rest};
+use support::rest::{bytes_in, rest};
+use support::usage::Usage;
 
 /// Spans between two lines of progress.
 const PART: u64 = 2_000_000;
@@ -38,6 +39,9 @@ struct Arguments {
     /// Search in the Traces page of a browser too, while it ingests
     #[arg(long)]
     browser: bool,
+    /// A round beside so many spans a second too, before the one at full rate
+    #[arg(long, value_name = "SPANS")]
+    at_rate: Option<u64>,
     #[command(flatten)]
     shape: Shape,
     /// What cargo says to a bench
@@ -145,30 +149,12 @@ async fn main() -> Result<()> {
 
     println!("at rest");
     round(&highwater, &load, arguments.lookups, true).await?;
+    if let Some(rate) = arguments.at_rate {
+        println!("while it ingests {rate} spans/s");
+        meanwhile(&highwater, &load.at(rate), &arguments).await?;
+    }
     println!("while it ingests at full rate");
-    let stop = Arc::<AtomicBool>::default();
-    let ingest = async {
-        let begun = Instant::now();
-        let sent = load.send(&highwater, u64::MAX / 2, &stop).await?;
-        let rate = sent.acks.len() as f64 * arguments.shape.per_request as f64;
-        println!(
-            "  {:.0} spans/s were taken meanwhile, acknowledged in {}",
-            rate / begun.elapsed().as_secs_f64(),
-            quantiles(&sent.acks)
-        );
-        anyhow::Ok(())
-    };
-    let read = async {
-        let mut done = round(&highwater, &load, arguments.lookups, false).await;
-        if arguments.browser && done.is_ok() {
-            done = page(&highwater, arguments.lookups).await;
-        }
-        stop.store(true, Ordering::Relaxed);
-        done
-    };
-    let (ingested, read) = tokio::join!(ingest, read);
-    ingested?;
-    read?;
+    meanwhile(&highwater, &load, &arguments).await?;
     println!(
         "  {} MiB resident at most",
         Usage::of(highwater.id())?.peak_kib / 1_024
@@ -178,6 +164,33 @@ async fn main() -> Result<()> {
     let highwater = highwater.kill_and_restart().await?;
     println!("killed and back in {:.1?}", begun.elapsed());
     round(&highwater, &load, 5, false).await
+}
+
+/// A round of lookups beside a load.
+async fn meanwhile(highwater: &Highwater, load: &Load, arguments: &Arguments) -> Result<()> {
+    let stop = Arc::<AtomicBool>::default();
+    let ingest = async {
+        let begun = Instant::now();
+        let sent = load.send(highwater, u64::MAX / 2, &stop).await?;
+        let rate = sent.acks.len() as f64 * arguments.shape.per_request as f64;
+        println!(
+            "  {:.0} spans/s were taken meanwhile, acknowledged in {}",
+            rate / begun.elapsed().as_secs_f64(),
+            quantiles(&sent.acks)
+        );
+        anyhow::Ok(())
+    };
+    let read = async {
+        let mut done = round(highwater, load, arguments.lookups, false).await;
+        if arguments.browser && done.is_ok() {
+            done = page(highwater, arguments.lookups).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        done
+    };
+    let (ingested, read) = tokio::join!(ingest, read);
+    ingested?;
+    read
 }
 
 /// What somebody types into the Traces page, and the browser's own account of how long the answers took.

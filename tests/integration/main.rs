@@ -1,14 +1,16 @@
-//! The one integration binary: the real `highwater`, a real Kafka, a real Chromium.
+//! The one integration binary: the real `highwater`, a real Kafka, a real Chromium, real receivers of alerts.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
     reason = "a test fails where it stands"
 )]
 
+mod alerts;
 mod captures;
 mod kafka_probe;
 #[path = "../benches/support/kills.rs"]
 mod kills;
+mod notifiers;
 mod otlp;
 mod pages;
 #[path = "../benches/support/requests.rs"]

@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 static ROOM: Semaphore = Semaphore::const_new(2);
 
 /// Settings that tests differ from an operator's by: what takes minutes there is judged in seconds here.
-const SETTINGS: &str = "[lag]\nwindow = '15s'\nmark = '5s'\n";
+pub(crate) const SETTINGS: &str = "[lag]\nwindow = '15s'\nmark = '5s'\n";
 
 #[derive(Debug)]
 enum Broker {
@@ -46,17 +46,36 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets a stage on the Kafka that all tests share: topics and groups of this shop begin with `name.`.
     pub(crate) async fn shared(name: &str, pace: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::shared_with(name, SETTINGS, pace).await
+    }
+
+    /// As [`Stage::shared`], with settings of its own for the collector.
+    pub(crate) async fn shared_with(
+        name: &str,
+        settings: &str,
+        pace: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
         let kafka = tokio::task::spawn_blocking(kafka::shared).await?;
-        Self::set(Broker::Shared(kafka), format!("{name}."), pace).await
+        Self::set(Broker::Shared(kafka), format!("{name}."), settings, pace).await
     }
 
     /// Sets a stage on a Kafka of its own, where nothing else is.
     pub(crate) async fn alone(pace: impl FnOnce(&mut Config)) -> Result<Self> {
-        let kafka = tokio::task::spawn_blocking(Kafka::start).await??;
-        Self::set(Broker::Own(kafka), String::new(), pace).await
+        Self::alone_with(SETTINGS, pace).await
     }
 
-    async fn set(broker: Broker, prefix: String, pace: impl FnOnce(&mut Config)) -> Result<Self> {
+    /// As [`Stage::alone`], with settings of its own for the collector.
+    pub(crate) async fn alone_with(settings: &str, pace: impl FnOnce(&mut Config)) -> Result<Self> {
+        let kafka = tokio::task::spawn_blocking(Kafka::start).await??;
+        Self::set(Broker::Own(kafka), String::new(), settings, pace).await
+    }
+
+    async fn set(
+        broker: Broker,
+        prefix: String,
+        text: &str,
+        pace: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
         let room = ROOM.acquire().await?;
         let bootstrap = match &broker {
             Broker::Shared(kafka) => kafka.bootstrap(),
@@ -64,7 +83,7 @@ impl Stage {
         };
         let data = tempfile::tempdir()?;
         let settings: PathBuf = data.path().join("settings.toml");
-        std::fs::write(&settings, SETTINGS)?;
+        std::fs::write(&settings, text)?;
         let cluster = format!("--kafka=demo={bootstrap}");
         let config = format!("--config={}", settings.display());
         let highwater =

@@ -57,6 +57,8 @@ pub struct Kafka {
     port: u16,
     libs: PathBuf,
     broker: Option<Guarded>,
+    /// Memory of the broker, where half a GiB is not enough.
+    heap_mib: Option<u32>,
     /// The directory was made for this broker and goes with it.
     temporary: bool,
 }
@@ -71,11 +73,24 @@ impl Kafka {
     /// When Java or Maven is missing (the text names the command that installs them), or the broker does not come up;
     /// the text then holds the end of its log.
     pub fn start() -> Result<Kafka, KafkaError> {
+        Kafka::start_temporary(None)
+    }
+
+    /// As [`Kafka::start`], with so much memory: a broker of ten thousand partitions needs some GiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kafka::start`].
+    pub fn start_with_heap(heap_mib: u32) -> Result<Kafka, KafkaError> {
+        Kafka::start_temporary(Some(heap_mib))
+    }
+
+    fn start_temporary(heap_mib: Option<u32>) -> Result<Kafka, KafkaError> {
         let unique = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |age| age.as_nanos());
         let directory = home().join(format!("run-{}-{unique}", std::process::id()));
-        let mut kafka = Kafka::start_in(&directory, None)?;
+        let mut kafka = Kafka::start_sized(&directory, None, heap_mib)?;
         kafka.temporary = true;
         Ok(kafka)
     }
@@ -86,6 +101,14 @@ impl Kafka {
     ///
     /// As [`Kafka::start`].
     pub fn start_in(directory: &Path, port: Option<u16>) -> Result<Kafka, KafkaError> {
+        Kafka::start_sized(directory, port, None)
+    }
+
+    fn start_sized(
+        directory: &Path,
+        port: Option<u16>,
+        heap_mib: Option<u32>,
+    ) -> Result<Kafka, KafkaError> {
         let libs = jars()?;
         // Another process can take a port between our look and the broker's bind: look again then.
         let mut last = None;
@@ -99,6 +122,7 @@ impl Kafka {
                 port,
                 libs: libs.clone(),
                 broker: None,
+                heap_mib,
                 temporary: false,
             };
             kafka.format(controller_port)?;
@@ -179,6 +203,10 @@ impl Kafka {
         let (out, err) = (open()?, open()?);
         let mut broker = Guarded::start(&server(&self.libs, &self.directory), |command| {
             command.stdout(out).stderr(err);
+            if let Some(heap) = self.heap_mib {
+                // Counts more than what stands on the command line.
+                command.env("_JAVA_OPTIONS", format!("-Xmx{heap}m"));
+            }
         })
         .map_err(failed("cannot start Kafka"))?;
 

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod captures;
+pub mod fetched;
 pub mod guard;
 pub mod highwater;
 pub mod kafka;

@@ -21,6 +21,13 @@ mod verify;
     unreachable_pub,
     reason = "written as public modules of the tests' library"
 )]
+#[path = "../../tests/support/fetched.rs"]
+mod fetched;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "written as public modules of the tests' library"
+)]
 #[path = "../../tests/support/guard.rs"]
 mod guard;
 #[allow(

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::fetched;
 use crate::kafka;
 use crate::step::{is_there, output, run, step};
 
@@ -54,6 +55,18 @@ pub(crate) fn browser() -> Result<()> {
     debian(
         "install Chromium and its driver",
         &["chromium", "chromium-driver"],
+    )
+}
+
+/// Makes sure that the servers which alerts are delivered to in tests are here.
+pub(crate) fn alert_receivers() -> Result<()> {
+    step(
+        "bring Alertmanager from Debian and an SMTP server from PyPI",
+        || {
+            fetched::alertmanager()?;
+            fetched::smtp_python()?;
+            Ok(())
+        },
     )
 }
 

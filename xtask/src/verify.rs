@@ -65,6 +65,7 @@ pub(crate) fn check() -> Result<()> {
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::kafka_jars()?;
     setup::browser()?;
+    setup::alert_receivers()?;
     // The tests look at what is released; a developer's quick build will do as well.
     dashboard::build_if_stale()?;
     demo::build()?;

@@ -32,6 +32,22 @@ pub(crate) struct Load {
     requests: Arc<Requests>,
     shape: Shape,
     next: Arc<AtomicU64>,
+    pace: Option<Pace>,
+}
+
+/// No request is sent before its time: one each `each`, since `begun` and from the number `first` on.
+#[derive(Clone, Copy)]
+struct Pace {
+    begun: Instant,
+    first: u64,
+    each: Duration,
+}
+
+impl Pace {
+    async fn wait_for(self, number: u64) {
+        let turn = u32::try_from(number.saturating_sub(self.first)).unwrap_or(u32::MAX);
+        tokio::time::sleep_until((self.begun + self.each * turn).into()).await;
+    }
 }
 
 /// What came of it.
@@ -48,6 +64,20 @@ impl Load {
             requests: Arc::new(Requests::new(shape.per_request)),
             shape,
             next: Arc::default(),
+            pace: None,
+        }
+    }
+
+    /// The same load, from now on at so many spans a second and no more.
+    pub(crate) fn at(&self, spans_a_second: u64) -> Self {
+        let each = self.shape.per_request as f64 / spans_a_second.max(1) as f64;
+        Self {
+            pace: Some(Pace {
+                begun: Instant::now(),
+                first: self.next.load(Ordering::Relaxed),
+                each: Duration::from_secs_f64(each),
+            }),
+            ..self.clone()
         }
     }
 
@@ -90,6 +120,9 @@ impl Load {
                 break;
             }
             let body = self.requests.body(number);
+            if let Some(pace) = self.pace {
+                pace.wait_for(number).await;
+            }
             sent.raw_bytes += body.len() as u64;
             let begun = Instant::now();
             sent.retried += sender.send(body).await?;
