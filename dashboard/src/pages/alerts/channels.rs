@@ -19,7 +19,7 @@ use crate::state::query::segment;
 const HOUR: u64 = 3_600_000_000_000;
 
 /// What makes a channel known.
-const EXAMPLE: &str = "# highwater.toml; the secret is read from the environment, or from a file\n[[channel]]\nname = \"#oncall\"\nkind = \"slack\"\nurl_env = \"SLACK_WEBHOOK_URL\"";
+const EXAMPLE: &str = "# highwater.toml\n# The address is a secret: name a variable or a file.\n[[channel]]\nname = \"#oncall\"\nkind = \"slack\"\nurl_env = \"SLACK_WEBHOOK_URL\"";
 
 /// What came of a test.
 #[derive(Clone, PartialEq)]

@@ -42,7 +42,7 @@ fn Body(
     view! {
         {keyed(rows, |s: &Silence| s.id.clone(), row)}
         {keyed(windows, |m: &Maintenance| m.name.clone(), window_row)}
-        {move || none.get().then(|| view! { <p class="fs12 t3 nosilence">"Nothing is silenced: whatever fires is told."</p> })}
+        {move || none.get().then(|| view! { <p class="fs12 t3 nosilence">"Nothing is silenced."</p> })}
     }
 }
 
