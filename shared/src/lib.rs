@@ -60,7 +60,7 @@ wire! {
 
     /// What changed, as the event stream says it; carries no page data.
     pub struct Change {
-        /// `topology`, `groups`, `brokers`, `dead_letters`, `traces`, `status`.
+        /// `topology`, `groups`, `brokers`, `dead_letters`, `traces`, `status`, `alerts`.
         pub topic: String,
         /// Rises with every change of that topic.
         pub version: u64,
