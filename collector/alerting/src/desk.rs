@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::book::{Book, BookError};
+use crate::letters::{HourOfGroup, Letters, encoded};
 use crate::place::in_words;
-use crate::post;
 
 /// What conditions hold and since when is written this often where nothing happens; what happens is written at once.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
@@ -24,9 +24,6 @@ const KEEP_EVERY: Duration = Duration::from_secs(10);
 const ENGINE: &str = "engine";
 /// The form's rules, by name.
 const FORM: &str = "form";
-
-/// The time lag of a group by the minute over the last hour, in milliseconds: cluster, group, now.
-pub type HourOfGroup = dyn Fn(&str, &str, UnixNanos) -> Vec<Option<u64>> + Send + Sync;
 
 /// What can go wrong at the desk.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +67,7 @@ pub struct Desk {
     pub(crate) history: History,
     pub(crate) notifier: Notifier,
     pub(crate) channels: Vec<Channel>,
-    pub(crate) public_url: String,
-    hour_of_group: Arc<HourOfGroup>,
+    pub(crate) letters: Letters,
     pub(crate) engine_options: EngineOptions,
     /// Something is to be sent.
     pub(crate) posted: Notify,
@@ -152,8 +148,7 @@ impl Desk {
             history,
             notifier: Notifier::new(options.channels.clone())?,
             channels: options.channels,
-            public_url: options.public_url.trim_end_matches('/').to_owned(),
-            hour_of_group: options.hour_of_group,
+            letters: Letters::new(&options.public_url, options.hour_of_group),
             engine_options: options.engine,
             posted: Notify::new(),
         }))
@@ -200,7 +195,7 @@ impl Desk {
         let rows: Vec<AlertEvent> = events.iter().map(row).collect();
         let deliveries: Vec<NewDelivery> = notices
             .iter()
-            .map(|notice| post::delivery(self, notice, now))
+            .map(|notice| self.letters.delivery(notice, now))
             .collect();
         let memory = [(ENGINE, memory.as_slice()), (FORM, form.as_slice())];
         match self.history.save_alerts(&memory, &rows, &deliveries).await {
@@ -394,13 +389,6 @@ impl Desk {
             .cloned();
         found.ok_or_else(|| BookError::Missing(format!("There is no rule {id}.")).into())
     }
-
-    pub(crate) fn hour_of(&self, alert: &Alert, now: UnixNanos) -> Vec<Option<u64>> {
-        match (&alert.subject.cluster, &alert.subject.group) {
-            (Some(cluster), Some(group)) => (self.hour_of_group)(cluster, group, now),
-            _ => Vec::new(),
-        }
-    }
 }
 
 impl Work {
@@ -444,11 +432,6 @@ fn row(event: &Event) -> AlertEvent {
         sentence: event.sentence.clone(),
         by_whom: event.by.as_deref().map(str::to_owned),
     }
-}
-
-/// As it is kept. These types are maps and lists of plain values: they always encode.
-pub(crate) fn encoded<T: serde::Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
 }
 
 fn understood<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Option<T> {

@@ -15,11 +15,13 @@
 mod attempt;
 mod book;
 mod desk;
+mod letters;
 mod place;
 mod post;
 
 pub use attempt::{Attempt, AttemptedGroup};
 pub use book::{Book, BookError};
-pub use desk::{Desk, DeskError, HourOfGroup, Options, RulesView, View};
+pub use desk::{Desk, DeskError, Options, RulesView, View};
+pub use letters::HourOfGroup;
 pub use place::{href, in_words};
 pub use post::{ChannelView, TestOutcome};

@@ -4,20 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_alerts::{Alert, Notice, NoticeKind, Phase, Severity};
+use highwater_alerts::{Alert, Phase};
 use highwater_model::UnixNanos;
-use highwater_notifiers::{
-    Channel, ChannelKind, Item, Kind, Message, Severity as Said, Unit, backoff, last_hour,
-};
+use highwater_notifiers::{Channel, ChannelKind, Kind, Message, backoff};
 use highwater_store::{DeliveryOutcome, DeliveryRow, DeliveryState, DueDelivery, NewDelivery};
-
 use tokio::task::JoinSet;
 
-use crate::desk::{Desk, DeskError, encoded};
-use crate::place::{href, labels};
+use crate::desk::{Desk, DeskError};
+use crate::letters::{ALERTS_IN_A_MESSAGE, encoded};
 
-/// Alerts that one message tells; the others are counted in it.
-const ALERTS_IN_A_MESSAGE: usize = 50;
 /// Messages taken from the store at once.
 const AT_ONCE: u32 = 200;
 /// Without a word from the desk, it is looked this often whether something is due again.
@@ -53,68 +48,6 @@ pub struct TestOutcome {
     pub delivered: bool,
     /// What the other side said.
     pub detail: String,
-}
-
-/// A message to be kept until it has arrived.
-pub(crate) fn delivery(desk: &Desk, notice: &Notice, now: UnixNanos) -> NewDelivery {
-    let kind = match notice.kind {
-        NoticeKind::Fired => Kind::Fired,
-        NoticeKind::Resolved => Kind::Resolved,
-    };
-    let message = message(desk, kind, &notice.alerts, now);
-    NewDelivery {
-        channel: notice.channel.to_string(),
-        created_at: now,
-        kind: kind.as_str().to_owned(),
-        message: encoded(&message),
-        alerts: u32::try_from(notice.alerts.len()).unwrap_or(u32::MAX),
-    }
-}
-
-fn message(desk: &Desk, kind: Kind, alerts: &[Alert], now: UnixNanos) -> Message {
-    let first = alerts.first().map_or("none", |alert| alert.id.as_str());
-    Message {
-        key: format!("{first}-{}-{}", kind.as_str(), now.0),
-        kind,
-        at: now,
-        alerts: alerts
-            .iter()
-            .take(ALERTS_IN_A_MESSAGE)
-            .map(|alert| item(desk, alert, now))
-            .collect(),
-        omitted: alerts.len().saturating_sub(ALERTS_IN_A_MESSAGE),
-    }
-}
-
-fn item(desk: &Desk, alert: &Alert, now: UnixNanos) -> Item {
-    // A minute that is not over yet is no point of an hour.
-    let hour = desk.hour_of(alert, now);
-    let points: Vec<(UnixNanos, Option<f64>)> = (0_u64..)
-        .zip(&hour)
-        .map(|(minute, value)| {
-            let back = Duration::from_secs(60 * (hour.len() as u64).saturating_sub(minute + 1));
-            (now - back, value.map(|ms| ms as f64))
-        })
-        .collect();
-    Item {
-        id: alert.id.to_string(),
-        rule: alert.rule_name.to_string(),
-        rule_id: alert.rule.to_string(),
-        severity: match alert.severity {
-            Severity::Warning => Said::Warning,
-            Severity::Critical => Said::Critical,
-        },
-        sentence: match (&alert.phase, &alert.why_resolved) {
-            (Phase::Resolved, Some(why)) => why.clone(),
-            _ => alert.sentence.clone(),
-        },
-        since: alert.fired_at.unwrap_or(alert.pending_since),
-        resolved_at: alert.resolved_at,
-        url: format!("{}{}", desk.public_url, href(alert)),
-        runbook: alert.runbook.as_deref().map(str::to_owned),
-        labels: labels(alert),
-        last_hour: last_hour(&points, now, Unit::Millis).map(|hour| format!("time lag {hour}")),
-    }
 }
 
 impl Desk {
@@ -244,7 +177,7 @@ impl Desk {
                 .cloned()
                 .collect();
             for part in firing.chunks(ALERTS_IN_A_MESSAGE) {
-                let message = message(self, Kind::Fired, part, now);
+                let message = self.letters.message(Kind::Fired, part, now);
                 if let Err(error) = self.notifier.deliver(channel.name(), &message).await {
                     tracing::warn!(channel = channel.name(), %error, "what fires could not be told again");
                 }
@@ -265,25 +198,7 @@ impl Desk {
             return Err(DeskError::NoChannel(channel.to_owned()));
         }
         let now = clock();
-        let message = Message {
-            key: format!("test-{}", now.0),
-            kind: Kind::Test,
-            at: now,
-            alerts: vec![Item {
-                id: format!("test-{}", now.0),
-                rule: "Test".to_owned(),
-                rule_id: "test".to_owned(),
-                severity: Said::Warning,
-                sentence: "This is a test: alerts of Highwater arrive here.".to_owned(),
-                since: now,
-                resolved_at: None,
-                url: format!("{}/alerts?tab=channels", self.public_url),
-                runbook: None,
-                labels: BTreeMap::new(),
-                last_hour: None,
-            }],
-            omitted: 0,
-        };
+        let message = self.letters.test(now);
         let answer = self.notifier.deliver(channel, &message).await;
         let (delivered, detail) = match answer {
             Ok(delivered) => (true, delivered.status),
