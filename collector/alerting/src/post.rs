@@ -19,6 +19,8 @@ const AT_ONCE: u32 = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Alertmanager forgets what it is not told again; see its `resolve_timeout`.
 const TELL_AGAIN_EVERY: Duration = Duration::from_secs(60);
+/// Attempts for which the store holds later messages of the channel back.
+const OVERTAKEN_AFTER: u32 = 5;
 /// No channel has this name.
 const TELLING_AGAIN: &str = "";
 /// Deliveries looked through for a channel's state.
@@ -138,6 +140,14 @@ impl Desk {
                 return DeliveryOutcome::Failed { detail };
             }
         };
+        // From then on later messages overtake it: nobody is to hear of a beginning after its end.
+        if delivery.attempts >= OVERTAKEN_AFTER
+            && message.kind == Kind::Fired
+            && self.is_over(&message)
+        {
+            let detail = "it was over before it could be told".to_owned();
+            return DeliveryOutcome::Failed { detail };
+        }
         match self.notifier.deliver(&delivery.channel, &message).await {
             Ok(delivered) => DeliveryOutcome::Delivered {
                 detail: delivered.status,
@@ -161,6 +171,15 @@ impl Desk {
                 }
             }
         }
+    }
+
+    fn is_over(&self, message: &Message) -> bool {
+        let alerts = self.view().alerts;
+        let fires = |id: &str| {
+            let mut firing = alerts.iter().filter(|alert| alert.phase == Phase::Firing);
+            firing.any(|alert| alert.id.as_str() == id)
+        };
+        !message.alerts.iter().any(|item| fires(&item.id))
     }
 
     /// Alertmanager takes an alert that it does not hear of for one that is over.

@@ -212,6 +212,22 @@ async fn a_delivery_is_due_until_it_is_over_and_says_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_sent_before_it_was_kept_is_never_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let history = store.history();
+    let test = message("oncall", 1, "a test");
+    let id = history.record_delivery(&test, &delivered(), at(2)).await;
+    let id = id.unwrap();
+    assert!(due(history, 100).await.is_empty());
+    let rows = history.deliveries(Some("oncall"), 10).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].id, rows[0].attempts), (id, 1));
+    assert_eq!(rows[0].message, test.message);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_resolved_waits_for_its_fired_but_not_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir).await;
