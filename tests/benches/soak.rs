@@ -71,8 +71,8 @@ struct Arguments {
 /// Something that was done, and what has to come of it.
 struct Fault {
     what: &'static str,
-    /// What the alerts are about.
-    subject: &'static str,
+    /// What the alerts are about: a service's groups suffer together.
+    subjects: &'static [&'static str],
     /// One of these has to fire.
     must: &'static [&'static str],
     /// These may.
@@ -140,14 +140,14 @@ impl Soak {
     fn note(
         &mut self,
         what: &'static str,
-        subject: &'static str,
+        subjects: &'static [&'static str],
         must: &'static [&'static str],
         may: &'static [&'static str],
     ) {
         println!("{:>6} s  {what}", (now_ms() - self.start()) / 1_000);
         self.faults.push(Fault {
             what,
-            subject,
+            subjects,
             must,
             may,
             began: now_ms(),
@@ -189,7 +189,7 @@ async fn main() -> Result<()> {
     soak.pass(120).await;
     soak.note(
         "billing pauses",
-        "billing",
+        &["billing", "billing-retry"],
         &["time-lag", "stopped"],
         &["falling-behind", "stalled"],
     );
@@ -202,7 +202,7 @@ async fn main() -> Result<()> {
 
     soak.note(
         "the reader is killed",
-        READER,
+        &[READER],
         &["stopped"],
         &["time-lag", "falling-behind", "stalled"],
     );
@@ -212,7 +212,7 @@ async fn main() -> Result<()> {
 
     soak.note(
         "its offsets are reset to the beginning",
-        READER,
+        &[READER],
         &["rewind"],
         &["stopped", "time-lag", "falling-behind"],
     );
@@ -232,7 +232,7 @@ async fn main() -> Result<()> {
     soak.over();
     soak.pass(60).await;
 
-    soak.note("Kafka is stopped", "demo", &["broker-unreachable"], &[]);
+    soak.note("Kafka is stopped", &["demo"], &["broker-unreachable"], &[]);
     broker.stop()?;
     soak.pass(150).await;
     broker.start_again()?;
@@ -241,7 +241,7 @@ async fn main() -> Result<()> {
 
     soak.note(
         "fraud becomes slow",
-        "fraud",
+        &["fraud"],
         &["time-lag", "falling-behind"],
         &["stalled"],
     );
@@ -253,7 +253,7 @@ async fn main() -> Result<()> {
 
     soak.note(
         "billing fails",
-        DEAD_LETTERS,
+        &[DEAD_LETTERS],
         &["dead-letter-rate"],
         &["dead-letter-cause"],
     );
@@ -308,7 +308,7 @@ fn report(soak: &Soak, events: &[AlertEvent], told: &[(u64, String)]) -> usize {
         .collect();
     let is_of = |fault: &Fault, event: &AlertEvent| {
         let about = event.subject.split(" on ").next();
-        about == Some(fault.subject)
+        about.is_some_and(|about| fault.subjects.contains(&about))
             && ms(event) >= fault.began
             && ms(event) <= fault.ended.saturating_add(AFTERWARDS.as_millis() as u64)
     };

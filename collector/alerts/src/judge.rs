@@ -95,7 +95,7 @@ pub(crate) fn group(rule: &Rule, look: &GroupLook<'_>, now: UnixNanos) -> Verdic
         Watch::Stopped => standing(look, State::Stopped),
         Watch::Stalled => standing(look, State::Stalled),
         Watch::BeyondEnd => standing(look, State::BeyondEnd),
-        Watch::Rewind => standing(look, State::Rewound),
+        Watch::Rewind => rewind(look),
         Watch::DataLoss => {
             let mut verdict = standing(look, State::DataLoss);
             verdict.value = look.facts.as_ref().and_then(lost).map(|lost| lost as f64);
@@ -118,6 +118,18 @@ fn standing(look: &GroupLook<'_>, state: State) -> Verdict {
         Standing::In(since) => Verdict::known(Level::Breach(Some(since)), None),
         Standing::Out => Verdict::known(Level::Clear, None),
         Standing::Unknown => Verdict::unknown("its state is unknown"),
+    }
+}
+
+/// A group that went back and stands still since is called stopped: the worse state does not undo that it went back.
+fn rewind(look: &GroupLook<'_>) -> Verdict {
+    let partitions = look.facts.iter().flat_map(|view| &view.partitions);
+    let rewound = partitions
+        .filter_map(|(_, lag)| Some(lag.rewound?.at))
+        .min();
+    match rewound {
+        Some(since) => Verdict::known(Level::Breach(Some(since)), None),
+        None => standing(look, State::Rewound),
     }
 }
 
@@ -308,7 +320,8 @@ pub(crate) fn worst_partition<'a>(
         Watch::Stopped => in_state(State::Stopped),
         Watch::Stalled => in_state(State::Stalled),
         Watch::BeyondEnd => in_state(State::BeyondEnd),
-        Watch::Rewind => in_state(State::Rewound),
+        Watch::Rewind => in_state(State::Rewound)
+            .or_else(|| view.worst(|lag| lag.rewound.map(|rewound| rewound.messages))),
         Watch::DataLoss => view.worst(|lag| lag.lost_messages),
         Watch::NoData => in_state(State::Unknown),
         Watch::RetentionMargin => view.worst(|lag| lag.retention_left.map(std::cmp::Reverse)),

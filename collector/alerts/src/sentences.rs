@@ -70,6 +70,15 @@ pub(crate) fn group(
             ),
             None => format!("No transaction is open on what {group} reads."),
         },
+        Watch::Rewind => match worst.and_then(|(_, lag)| Some((lag, lag.rewound?))) {
+            Some((lag, rewound)) if lag.state != State::Rewound => format!(
+                "{group} went back by {} on {place} {} ago. {}",
+                counted(rewound.messages, "message"),
+                duration(Duration::from_nanos(now.since(rewound.at))),
+                lag.reason
+            ),
+            _ => state_sentence(rule.watch, &group, view, worst),
+        },
         _ => state_sentence(rule.watch, &group, view, worst),
     }
 }

@@ -8,7 +8,9 @@ use highwater_model::broker::TopicFacts;
 
 use crate::history::{EndHistory, since};
 use crate::track::Track;
-use crate::types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, State, TimeLag};
+use crate::types::{
+    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag,
+};
 use crate::words::{count, duration, messages};
 
 /// What the rest of the group does.
@@ -71,6 +73,7 @@ pub(crate) fn unreadable(
         drain: None,
         retention_left: None,
         moved_at: None,
+        rewound: None,
         read_at: None,
     }
 }
@@ -153,6 +156,10 @@ pub(crate) fn assess(
         drain,
         retention_left,
         moved_at: track.moved_at,
+        rewound: track.rewind.map(|rewind| Rewound {
+            at: rewind.at,
+            messages: rewind.by,
+        }),
         read_at: Some(facts.read_at),
     };
     lag.state = state(&lag, &facts, track, config, now, beyond_end);

@@ -19,4 +19,4 @@ mod types;
 mod words;
 
 pub use engine::{Checkpoint, LagEngine, MarkerQuestion};
-pub use types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, State, TimeLag};
+pub use types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag};

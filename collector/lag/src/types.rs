@@ -132,6 +132,15 @@ pub struct OpenTransaction {
     pub since: UnixNanos,
 }
 
+/// A committed offset that went back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rewound {
+    /// When that was seen.
+    pub at: UnixNanos,
+    /// By how much.
+    pub messages: u64,
+}
+
 /// A partition of a group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PartitionLag {
@@ -177,6 +186,8 @@ pub struct PartitionLag {
     pub retention_left: Option<Duration>,
     /// When the committed offset last changed, if that was seen.
     pub moved_at: Option<UnixNanos>,
+    /// It went back within the window; a worse state does not hide that.
+    pub rewound: Option<Rewound>,
     /// When its end was read.
     pub read_at: Option<UnixNanos>,
 }

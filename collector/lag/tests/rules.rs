@@ -626,6 +626,18 @@ fn a_committed_offset_that_went_back_is_rewound_until_the_window_has_passed() {
 }
 
 #[test]
+fn a_reset_of_a_group_without_members_is_seen_though_it_stays_stopped() {
+    let mut bench = Bench::new();
+    bench.polls(3, |i| vec![row(0, 500 + i * 10, 500 + i * 10)]);
+    bench.members = 0;
+    bench.poll(&[row(0, 530, 700)]);
+    let group = bench.poll(&[row(0, 0, 720)]);
+    assert_eq!(group.state, State::Stopped);
+    let rewound = only(&group).rewound.unwrap();
+    assert_eq!(rewound.messages, 530);
+}
+
+#[test]
 fn the_margin_of_retention_is_told_before_messages_are_lost() {
     let mut bench = Bench::new();
     bench.retention_ms = Some(600_000);

@@ -1,7 +1,7 @@
 //! Pending, firing, clear; and what is unknown in between.
 
 use highwater_alerts::{EventKind, NoticeKind, Phase};
-use highwater_lag::{Bound, State, TimeLag};
+use highwater_lag::{Bound, PartitionLag, Rewound, State, TimeLag};
 use highwater_model::UnixNanos;
 use std::time::Duration;
 
@@ -172,6 +172,37 @@ fn a_worse_state_of_another_partition_hides_nothing() {
     let alert = world.firing()[0];
     assert_eq!(alert.subject.partition, Some(1));
     assert_eq!(alert.sentence, "billing has not moved on orders/1.");
+}
+
+#[test]
+fn a_reset_of_a_group_that_is_stopped_is_told() {
+    let mut world = World::new(vec![rule("id = 'rewind'\nwatch = 'rewind'\nfor = '0s'")]);
+    let stopped = |rewound: Option<Rewound>| PartitionLag {
+        state: State::Stopped,
+        reason: "loyalty has no members.".into(),
+        rewound,
+        ..partition(90)
+    };
+    let group = |rewound| of_partitions(vec![(place("points", 3), stopped(rewound))]);
+    world.group("loyalty", group(None));
+    assert!(world.run(30).events.is_empty());
+    let rewound = Rewound {
+        at: at(30),
+        messages: 4_000,
+    };
+    world.group("loyalty", group(Some(rewound)));
+    world.step();
+    let alert = world.firing()[0];
+    assert!(
+        plain(&alert.sentence)
+            .starts_with("loyalty went back by 4,000 messages on partition 3 of points"),
+        "{}",
+        alert.sentence
+    );
+    assert_eq!(alert.subject.partition, Some(3));
+    world.group("loyalty", group(None));
+    world.run(90);
+    assert!(world.firing().is_empty());
 }
 
 #[test]

@@ -113,6 +113,7 @@ pub(crate) fn partition(seconds: u64) -> PartitionLag {
         drain: None,
         retention_left: None,
         moved_at: None,
+        rewound: None,
         read_at: None,
     }
 }
