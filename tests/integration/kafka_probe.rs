@@ -145,7 +145,9 @@ fn poll_until(probe: &mut KafkaProbe, what: &str, done: impl Fn(&Sample) -> bool
 }
 
 fn group(engine: &LagEngine, name: &str) -> GroupLag {
-    engine.groups()[&(Arc::from("kafka"), Arc::from(name))].clone()
+    engine.groups()[&(Arc::from("kafka"), Arc::from(name))]
+        .as_ref()
+        .clone()
 }
 
 fn place(topic: &str, partition: i32) -> TopicPartition {
@@ -605,7 +607,7 @@ fn a_stopped_broker_is_a_state_within_the_deadline_and_reading_goes_on_after_its
             let (lost, groups) = heard
                 .recv_timeout(PATIENCE)
                 .unwrap_or_else(|error| panic!("waiting for {what}: {error}"));
-            if done(lost.as_deref(), groups.get(&key)) {
+            if done(lost.as_deref(), groups.get(&key).map(|lag| &**lag)) {
                 return begun.elapsed();
             }
             assert!(begun.elapsed() < PATIENCE, "waiting for {what}");

@@ -180,15 +180,14 @@ fn partition(key: &TopicPartition, lag: &engine::PartitionLag) -> wire::Partitio
     }
 }
 
-fn find(
-    state: &ApiState,
-    cluster: &str,
-    group: &str,
-) -> Result<(Arc<str>, Arc<str>, engine::GroupLag), ApiError> {
+/// A group with the names of its cluster and its own.
+type Found = (Arc<str>, Arc<str>, Arc<engine::GroupLag>);
+
+fn find(state: &ApiState, cluster: &str, group: &str) -> Result<Found, ApiError> {
     let lag = state.lag.read();
     lag.groups()
         .get_key_value(&(Arc::from(cluster), Arc::from(group)))
-        .map(|((cluster, group), lag)| (Arc::clone(cluster), Arc::clone(group), lag.clone()))
+        .map(|((cluster, group), lag)| (Arc::clone(cluster), Arc::clone(group), Arc::clone(lag)))
         .ok_or_else(|| {
             let why = match state.clusters.get(cluster) {
                 None => format!("There is no cluster {cluster:?}."),

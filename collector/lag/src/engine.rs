@@ -85,7 +85,8 @@ pub struct MarkerQuestion {
 pub struct LagEngine {
     config: Config,
     memory: Checkpoint,
-    groups: BTreeMap<(Arc<str>, Arc<str>), GroupLag>,
+    /// Behind pointers: whoever judges them elsewhere takes them along without copying every partition.
+    groups: BTreeMap<(Arc<str>, Arc<str>), Arc<GroupLag>>,
     clamps: u64,
 }
 
@@ -115,7 +116,7 @@ impl LagEngine {
 
     /// Every group of the last samples, by cluster and name.
     #[must_use]
-    pub fn groups(&self) -> &BTreeMap<(Arc<str>, Arc<str>), GroupLag> {
+    pub fn groups(&self) -> &BTreeMap<(Arc<str>, Arc<str>), Arc<GroupLag>> {
         &self.groups
     }
 
@@ -337,9 +338,9 @@ impl LagEngine {
                 config: &self.config,
                 now,
             }
-            .run(group, self.groups.get(&key));
+            .run(group, self.groups.get(&key).map(|lag| &**lag));
             self.clamps += clamps;
-            self.groups.insert(key, lag);
+            self.groups.insert(key, Arc::new(lag));
         }
     }
 
@@ -353,6 +354,7 @@ impl LagEngine {
             if &**owner != cluster {
                 continue;
             }
+            let group = Arc::make_mut(group);
             let sentence = format!("The lag of {name} is unknown: {reason}");
             let mut remembered = memory.groups.get_mut(name);
             for (key, lag) in &mut group.partitions {

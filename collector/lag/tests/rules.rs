@@ -162,7 +162,9 @@ impl Bench {
     }
 
     fn group(&self) -> GroupLag {
-        self.engine.groups()[&(reason("kafka"), reason("billing"))].clone()
+        self.engine.groups()[&(reason("kafka"), reason("billing"))]
+            .as_ref()
+            .clone()
     }
 }
 

@@ -128,7 +128,7 @@ impl Sources {
                     cluster: Arc::clone(cluster),
                     group: Arc::clone(group),
                     services: services.into_iter().flatten().cloned().collect(),
-                    lag: Arc::new(lag.clone()),
+                    lag: Arc::clone(lag),
                     membership: members.map(|members| membership(members)),
                 }
             })

@@ -1,7 +1,7 @@
 //! What outlives the process: checkpoints of the flow and of lag, and what is let go.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use highwater_api::{Services, Sparks};
@@ -26,6 +26,11 @@ const REPLAY_STEP: usize = 64;
 const SPARKS_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Lag's memory, beside the flow's rows: the flow's own keys begin with 0 to 4.
 const LAG_KEY: &[u8] = &[0xfe, b'l', b'a', b'g'];
+/// The first byte of lag's memory. Before it was JSON, which begins otherwise: a hundred thousand partitions of groups took
+/// 115 MB of that every ten seconds.
+const LAG_FORMAT: u8 = 1;
+/// That of a large cluster is written less often, so that no more than this is written a second.
+const LAG_BYTES_A_SECOND: usize = 1 << 20;
 /// Rows that are no buckets stay.
 const FOR_EVER: UnixNanos = UnixNanos(u64::MAX >> 1);
 
@@ -100,13 +105,30 @@ pub(super) async fn restore_lag(store: &Store, config: LagConfig) -> Result<LagE
         .iter()
         .find(|row| row.key == LAG_KEY)
         .and_then(|row| {
-            serde_json::from_slice::<LagCheckpoint>(&row.value)
-                .inspect_err(
-                    |error| tracing::warn!(%error, "lag's memory cannot be read; it begins anew"),
-                )
+            lag_memory(&row.value)
+                .inspect_err(|error| {
+                    tracing::warn!(error = %error, "lag's memory cannot be read; it begins anew");
+                })
                 .ok()
         });
     Ok(LagEngine::restore(config, checkpoint.unwrap_or_default()))
+}
+
+fn lag_memory(kept: &[u8]) -> Result<LagCheckpoint> {
+    Ok(match kept.split_first() {
+        Some((&LAG_FORMAT, memory)) => postcard::from_bytes(memory)?,
+        _ => serde_json::from_slice(kept)?,
+    })
+}
+
+fn lag_row(lag: &SharedLag) -> Result<FlowRow> {
+    let value = postcard::to_extend(lag.read().checkpoint(), vec![LAG_FORMAT])
+        .context("cannot encode lag's memory")?;
+    Ok(FlowRow {
+        key: LAG_KEY.to_vec(),
+        bucket: FOR_EVER.0,
+        value,
+    })
 }
 
 /// Fills the small charts from the history of lag.
@@ -143,14 +165,12 @@ pub(super) async fn restore_sparks(
 
 /// Writes what changed, in one transaction. What could not be written is written with the next.
 pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedLag) -> Result<()> {
+    write(store, flow, Some(lag_row(lag)?)).await
+}
+
+async fn write(store: &Store, flow: &RwLock<Flow>, lag: Option<FlowRow>) -> Result<()> {
     let taken = flow.write().take_checkpoint();
-    let memory =
-        serde_json::to_vec(lag.read().checkpoint()).context("cannot encode lag's memory")?;
-    let lag_row = FlowRow {
-        key: LAG_KEY.to_vec(),
-        bucket: FOR_EVER.0,
-        value: memory,
-    };
+    let of_lag = usize::from(lag.is_some());
     let mut rows: Vec<FlowRow> = taken
         .rows
         .into_iter()
@@ -159,14 +179,14 @@ pub(super) async fn checkpoint(store: &Store, flow: &RwLock<Flow>, lag: &SharedL
             bucket: row.bucket.0,
             value: row.value,
         })
-        .chain([lag_row])
+        .chain(lag)
         .collect();
     let saved = store
         .history()
         .save_flow(&rows, &taken.pending, taken.last_block)
         .await;
     if saved.is_err() {
-        rows.pop();
+        rows.truncate(rows.len() - of_lag);
         flow.write().put_back(rows.into_iter().map(|row| Row {
             key: row.key,
             bucket: UnixNanos(row.bucket),
@@ -185,8 +205,17 @@ pub(super) async fn checkpoints(
     lag: SharedLag,
     stop: CancellationToken,
 ) -> Result<()> {
+    let mut lag_due = Instant::now();
     loop {
-        if let Err(error) = checkpoint(&store, &flow, &lag).await {
+        let of_lag = if Instant::now() >= lag_due {
+            let row = lag_row(&lag)?;
+            let rest = Duration::from_secs((row.value.len() / LAG_BYTES_A_SECOND) as u64);
+            lag_due = Instant::now() + rest;
+            Some(row)
+        } else {
+            None
+        };
+        if let Err(error) = write(&store, &flow, of_lag).await {
             tracing::error!(
                 error = format!("{error:#}"),
                 "checkpoint failed; its changes are written with the next"
@@ -240,4 +269,97 @@ async fn pause(duration: Duration, stop: &CancellationToken) -> bool {
     tokio::time::timeout(duration, stop.cancelled())
         .await
         .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use highwater_lag::{Config, LagEngine};
+    use highwater_model::UnixNanos;
+    use highwater_model::broker::{
+        GroupFacts, PartitionOffsets, Sample, TopicFacts, TopicPartition,
+    };
+    use parking_lot::RwLock;
+
+    use super::{lag_memory, lag_row};
+
+    /// An engine that has seen a group twice.
+    fn engine() -> LagEngine {
+        let place = TopicPartition {
+            topic: "orders".into(),
+            partition: 3,
+        };
+        let mut engine = LagEngine::new(Config::default());
+        for second in [0, 15] {
+            let at = UnixNanos(1_700_000_000_000_000_000 + second * 1_000_000_000);
+            let offsets = PartitionOffsets {
+                log_start: Ok(0),
+                end: Ok(100 + second as i64),
+                last_stable: Ok(100),
+                read_at: at,
+            };
+            let group = GroupFacts {
+                broker_state: Ok("Stable".into()),
+                kind: "classic".into(),
+                members: Ok(Vec::new()),
+                committed: [(place.clone(), Ok(Some(40)))].into(),
+                error: None,
+                read_at: at,
+            };
+            let topic = TopicFacts {
+                partitions: 4,
+                internal: false,
+                retention_ms: None,
+                compacted: Some(false),
+                dead_letter_enabled: false,
+            };
+            let sample = Sample {
+                cluster: "kafka".into(),
+                cluster_id: None,
+                started: at,
+                finished: at,
+                brokers: Vec::new(),
+                topics: [("orders".into(), topic)].into(),
+                partitions: [(place.clone(), offsets)].into(),
+                groups: [("billing".into(), group)].into(),
+            };
+            engine.step(&sample, at);
+        }
+        engine
+    }
+
+    #[test]
+    fn lags_memory_is_read_back_as_it_was_also_from_before_its_format_changed() {
+        let engine = engine();
+        let before = serde_json::to_vec(engine.checkpoint()).unwrap();
+        assert_eq!(&lag_memory(&before).unwrap(), engine.checkpoint());
+        let shared = Arc::new(RwLock::new(engine));
+        let now = lag_row(&shared).unwrap().value;
+        assert_eq!(&lag_memory(&now).unwrap(), shared.read().checkpoint());
+        assert!(
+            now.len() * 3 < before.len(),
+            "{} of {}",
+            now.len(),
+            before.len()
+        );
+    }
+
+    #[test]
+    fn what_is_no_memory_is_an_error_and_no_panic() {
+        for bytes in [
+            &b""[..],
+            b"\x01",
+            b"\x01\xff\xff\xff\xff\xff",
+            b"{",
+            b"\x02",
+        ] {
+            assert!(
+                lag_memory(bytes).is_err() || bytes == b"\x01\x00",
+                "{bytes:?}"
+            );
+        }
+    }
 }

@@ -297,7 +297,7 @@ fn facts_of(rooms: &Rooms) -> Facts {
                 cluster: Arc::clone(cluster),
                 group: Arc::clone(group),
                 services: Vec::new(),
-                lag: Arc::new(lag.clone()),
+                lag: Arc::clone(lag),
                 membership: None,
             })
             .collect(),
