@@ -15,13 +15,12 @@ use crate::state::query::Query;
 use crate::state::settings::Settings;
 
 /// Pages reached by `g` and a letter.
-const GO: [(&str, &str); 7] = [
+const GO: [(&str, &str); 6] = [
     ("o", "/"),
     ("m", "/map"),
     ("t", "/traces"),
     ("l", "/lag"),
     ("d", "/dead-letters"),
-    ("a", "/alerts"),
     ("s", "/settings/health"),
 ];
 /// The letter follows `g` within this time.
@@ -41,7 +40,6 @@ const LIST: [(&str, &[Line]); 4] = [
             ("Traces", &["g", "t"]),
             ("Lag", &["g", "l"]),
             ("Dead letters", &["g", "d"]),
-            ("Alerts", &["g", "a"]),
             ("Health", &["g", "s"]),
             ("Time range", &["t"]),
             ("Environment and cluster", &["c"]),
@@ -54,7 +52,7 @@ const LIST: [(&str, &[Line]); 4] = [
     (
         "Lists and tables",
         &[
-            ("Next, previous row or alert", &["j", "k"]),
+            ("Next, previous row", &["j", "k"]),
             ("Open", &["⏎"]),
             ("Sort by this column", &["s"]),
             ("Filter", &["f"]),

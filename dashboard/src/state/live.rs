@@ -48,8 +48,6 @@ pub(crate) struct Live {
     pub(crate) fetched_ms: RwSignal<f64>,
     /// The person paused, or the range does not move.
     pub(crate) paused: Memo<bool>,
-    /// The person paused.
-    pub(crate) stopped: Memo<bool>,
     query: Query,
     source: StoredValue<Option<Source>, LocalStorage>,
     pause_s: StoredValue<u64>,
@@ -97,7 +95,6 @@ impl Live {
             paused: Memo::new(move |_| {
                 query.get("live").as_deref() == Some("0") || !query.is_relative()
             }),
-            stopped: Memo::new(move |_| query.get("live").as_deref() == Some("0")),
             query,
             source: StoredValue::new_local(None),
             pause_s: StoredValue::new(1),
@@ -191,8 +188,7 @@ impl Live {
                 return;
             };
             // What the stream names is bounded by what the dashboard knows.
-            const KNOWN: [&str; 7] = [
-                "alerts",
+            const KNOWN: [&str; 6] = [
                 "topology",
                 "groups",
                 "brokers",
