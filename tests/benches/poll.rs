@@ -165,6 +165,7 @@ async fn measure(
             groups.groups.len(),
             arguments.groups
         );
+        // A list of a thousand groups is not asked for more often than a page asks.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     // The first polls ask for what is asked once: topics' settings, where partitions ended long ago.
@@ -187,6 +188,7 @@ async fn measure(
             "polled {} times only",
             seconds.len()
         );
+        // Often enough to miss no poll, seldom enough that asking is not what is measured.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let usage = Usage::of(highwater.id())?;

@@ -135,6 +135,7 @@ struct Soak {
 }
 
 impl Soak {
+    /// A fault lasts as long as it is said to last: what fires, and what does not, is a matter of time here.
     async fn pass(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs_f64(seconds as f64 * self.pace)).await;
     }

@@ -9,6 +9,7 @@ use highwater_model::UnixNanos;
 use highwater_notifiers::{Channel, ChannelKind, Kind, Message, backoff};
 use highwater_store::{DeliveryOutcome, DeliveryRow, DeliveryState, DueDelivery, NewDelivery};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::desk::{Desk, DeskError};
 use crate::letters::{ALERTS_IN_A_MESSAGE, encoded};
@@ -64,6 +65,9 @@ impl Desk {
         let mut stop = std::pin::pin!(stop);
         let mut busy: BTreeSet<String> = BTreeSet::new();
         let mut sending: JoinSet<String> = JoinSet::new();
+        // What is to be tried again becomes due by the clock alone: nothing else says so.
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => return,
@@ -75,7 +79,7 @@ impl Desk {
                         busy.clear();
                     }
                 },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = look.tick() => {}
             }
             let now = clock();
             let due = match self.history.due_deliveries(now, AT_ONCE).await {

@@ -9,7 +9,6 @@ use highwater_model::UnixNanos;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Facts, QueueFacts};
-use crate::memory::pairs;
 use crate::rule::LONGEST_WITHIN;
 
 /// Changes, samples of a counter, and causes that are remembered of one thing.
@@ -106,9 +105,9 @@ struct Queue {
 pub(crate) struct Counts {
     /// When each cluster was first read.
     clusters: BTreeMap<Arc<str>, UnixNanos>,
-    #[serde(with = "pairs")]
+    #[serde(with = "highwater_model::pairs")]
     memberships: BTreeMap<Place, Membership>,
-    #[serde(with = "pairs")]
+    #[serde(with = "highwater_model::pairs")]
     queues: BTreeMap<Place, Queue>,
     refused: Counter,
 }

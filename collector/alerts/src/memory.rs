@@ -35,7 +35,7 @@ pub(crate) struct Entry {
 /// from it neither forgets nor fires twice.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
-    #[serde(with = "pairs")]
+    #[serde(with = "highwater_model::pairs")]
     pub(crate) entries: BTreeMap<Key, Entry>,
     /// The latest first.
     pub(crate) resolved: Vec<Alert>,
@@ -43,29 +43,4 @@ pub struct Memory {
     pub(crate) silences: Vec<Silence>,
     /// The last step.
     pub(crate) stepped_at: Option<UnixNanos>,
-}
-
-/// JSON's keys are strings: maps of other keys are lists of pairs.
-pub(crate) mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<K, V, S>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        K: Serialize,
-        V: Serialize,
-        S: Serializer,
-    {
-        serializer.collect_seq(map)
-    }
-
-    pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Vec::<(K, V)>::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
-    }
 }

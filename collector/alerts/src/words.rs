@@ -3,28 +3,15 @@
 
 use std::time::Duration;
 
-use highwater_lag::{Bound, TimeLag};
+use highwater_lag::words::NBSP;
+pub(crate) use highwater_lag::words::{amount, count};
 
 use crate::rule::Rule;
 use crate::watch::{Unit, Watch};
 
-const NBSP: char = '\u{a0}';
 /// Characters of a sentence. Names come from outside.
 const LONGEST_SENTENCE: usize = 600;
 const LONGEST_NAME: usize = 120;
-
-/// `12,400`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// `12,400 messages`, `1 message`.
 pub(crate) fn counted(number: u64, unit: &str) -> String {
@@ -32,39 +19,12 @@ pub(crate) fn counted(number: u64, unit: &str) -> String {
     format!("{}{NBSP}{unit}{plural}", count(number))
 }
 
-/// `2 d 4 h`, `13 h 10 m`, `3 m 20 s`, `12 s`, `200 ms`: rounded to what is shown.
+/// As lag says durations, but that one under a second is told: `200 ms`.
 pub(crate) fn duration(duration: Duration) -> String {
-    let pair = |large: u64, large_unit: char, small: u64, small_unit: char| {
-        if small == 0 {
-            format!("{large}{NBSP}{large_unit}")
-        } else {
-            format!("{large}{NBSP}{large_unit} {small}{NBSP}{small_unit}")
-        }
-    };
-    let exact = duration.as_secs();
-    if exact == 0 {
+    if duration < Duration::from_secs(1) {
         return format!("{}{NBSP}ms", duration.subsec_millis());
     }
-    let seconds = exact.saturating_add(u64::from(duration.subsec_millis() >= 500));
-    let minutes = if seconds < 3_600 {
-        seconds / 60
-    } else {
-        seconds.saturating_add(30) / 60
-    };
-    let hours = if minutes < 1_440 {
-        minutes / 60
-    } else {
-        seconds.saturating_add(1_800) / 3_600
-    };
-    if hours >= 24 {
-        pair(hours / 24, 'd', hours % 24, 'h')
-    } else if hours > 0 {
-        pair(hours, 'h', minutes % 60, 'm')
-    } else if minutes > 0 {
-        pair(minutes, 'm', seconds % 60, 's')
-    } else {
-        format!("{seconds}{NBSP}s")
-    }
+    highwater_lag::words::duration(duration)
 }
 
 /// `62.5/s`, `5.1/min`, `1/h`.
@@ -116,25 +76,6 @@ pub(crate) fn value(unit: Unit, value: f64) -> String {
 /// A duration of a value in milliseconds; saturates.
 pub(crate) fn millis(value: f64) -> Duration {
     Duration::from_millis(value.max(0.0) as u64)
-}
-
-/// `12,400 messages (3 m 20 s)`.
-pub(crate) fn amount(messages: Option<u64>, time_lag: Option<TimeLag>) -> String {
-    let Some(messages) = messages else {
-        return "an unknown number of messages".to_owned();
-    };
-    let time = match time_lag {
-        Some(time) if messages > 0 => {
-            let qualifier = match time.bound {
-                Bound::Exact => "",
-                Bound::AtLeast => "at least ",
-                Bound::AtMost => "at most ",
-            };
-            format!(" ({qualifier}{})", duration(time.duration))
-        }
-        _ => String::new(),
-    };
-    format!("{}{time}", counted(messages, "message"))
 }
 
 /// A name from outside, short and without control characters.

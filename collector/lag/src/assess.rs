@@ -11,7 +11,7 @@ use crate::track::Track;
 use crate::types::{
     Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag,
 };
-use crate::words::{count, duration, messages};
+use crate::words::{amount, count, duration, messages};
 
 /// What the rest of the group does.
 #[derive(Clone, Copy, Debug)]
@@ -266,25 +266,6 @@ fn state(
         return State::Rewound;
     }
     State::Ok
-}
-
-/// `12,400 messages (3 m 20 s)`.
-pub(crate) fn amount(lag: Option<u64>, time_lag: Option<TimeLag>) -> String {
-    let Some(lag) = lag else {
-        return "an unknown number of messages".to_owned();
-    };
-    let time = match time_lag {
-        Some(time) if lag > 0 => {
-            let qualifier = match time.bound {
-                Bound::Exact => "",
-                Bound::AtLeast => "at least ",
-                Bound::AtMost => "at most ",
-            };
-            format!(" ({qualifier}{})", duration(time.duration))
-        }
-        _ => String::new(),
-    };
-    format!("{}{time}", messages(lag))
 }
 
 fn reason(lag: &PartitionLag, facts: &Facts<'_>, track: &Track, now: UnixNanos) -> String {

@@ -47,14 +47,14 @@ struct Group {
     /// It had members at some time: without them it is abandoned, not merely managed by hand.
     had_members: bool,
     state: Option<(State, UnixNanos)>,
-    #[serde(with = "pairs")]
+    #[serde(with = "highwater_model::pairs")]
     tracks: BTreeMap<TopicPartition, Track>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Cluster {
     last_sample: Option<UnixNanos>,
-    #[serde(with = "pairs")]
+    #[serde(with = "highwater_model::pairs")]
     partitions: BTreeMap<TopicPartition, Partition>,
     groups: BTreeMap<Arc<str>, Group>,
 }
@@ -738,31 +738,4 @@ impl Step<'_> {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Maps with structured keys, as JSON can hold them: lists of pairs.
-mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<K, V, S>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        K: Serialize,
-        V: Serialize,
-        S: Serializer,
-    {
-        serializer.collect_seq(map)
-    }
-
-    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?
-            .into_iter()
-            .collect())
-    }
 }

@@ -16,7 +16,7 @@ mod engine;
 mod history;
 mod track;
 mod types;
-mod words;
+pub mod words;
 
 pub use engine::{Checkpoint, LagEngine, MarkerQuestion};
 pub use types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag};

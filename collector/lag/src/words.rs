@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-const NBSP: char = '\u{a0}';
+use crate::types::{Bound, TimeLag};
+
+/// Between a number and its unit.
+pub const NBSP: char = '\u{a0}';
 
 /// `12,400`.
-pub(crate) fn count(number: u64) -> String {
+#[must_use]
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -18,13 +22,15 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// `12,400 messages`, `1 message`.
-pub(crate) fn messages(number: u64) -> String {
+#[must_use]
+pub fn messages(number: u64) -> String {
     let unit = if number == 1 { "message" } else { "messages" };
     format!("{}{NBSP}{unit}", count(number))
 }
 
 /// `2 d 4 h`, `13 h 10 m`, `3 m 20 s`, `12 s`; `under 1 s` below that.
-pub(crate) fn duration(duration: Duration) -> String {
+#[must_use]
+pub fn duration(duration: Duration) -> String {
     // Rounded as the pages round: a figure and its sentence say the same.
     let exact = duration.as_secs();
     let seconds = if exact == 0 {
@@ -61,6 +67,26 @@ pub(crate) fn duration(duration: Duration) -> String {
     } else {
         format!("under 1{NBSP}s")
     }
+}
+
+/// `12,400 messages (3 m 20 s)`.
+#[must_use]
+pub fn amount(lag: Option<u64>, time_lag: Option<TimeLag>) -> String {
+    let Some(lag) = lag else {
+        return "an unknown number of messages".to_owned();
+    };
+    let time = match time_lag {
+        Some(time) if lag > 0 => {
+            let qualifier = match time.bound {
+                Bound::Exact => "",
+                Bound::AtLeast => "at least ",
+                Bound::AtMost => "at most ",
+            };
+            format!(" ({qualifier}{})", duration(time.duration))
+        }
+        _ => String::new(),
+    };
+    format!("{}{time}", messages(lag))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod names;
 pub mod normalise;
 pub mod otlp;
+pub mod pairs;
 pub mod raw;
 mod sent;
 pub mod span;

@@ -123,7 +123,7 @@ mod tests {
     use crate::message::testing::{AT, item, message};
 
     fn written(message: &Message) -> (Post, serde_json::Value) {
-        let root = Url::parse("http://am:9093/root/").unwrap();
+        let root = Url::parse("http://am:9093/prefix/").unwrap();
         let user = Some("u");
         let post = post(&root, user, Some(&Secret::new("p:w")), message, AT).unwrap();
         let body = serde_json::from_slice(&post.body).unwrap();
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_fires_ends_by_itself_and_what_is_resolved_has_ended_under_the_same_labels() {
         let (post, fired) = written(&message(Kind::Fired, vec![item("a")]));
-        assert_eq!(post.url.as_str(), "http://am:9093/root/api/v2/alerts");
+        assert_eq!(post.url.as_str(), "http://am:9093/prefix/api/v2/alerts");
         assert_eq!(post.headers["authorization"], "Basic dTpwOnc=");
         let labels = serde_json::json!({
             "alertname": "Time lag over 1 m", "severity": "critical",

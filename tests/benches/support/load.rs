@@ -44,6 +44,7 @@ struct Pace {
 }
 
 impl Pace {
+    /// Waiting is what a pace is.
     async fn wait_for(self, number: u64) {
         let turn = u32::try_from(number.saturating_sub(self.first)).unwrap_or(u32::MAX);
         tokio::time::sleep_until((self.begun + self.each * turn).into()).await;

@@ -19,7 +19,7 @@ pub(crate) async fn rest(id: u32) -> Result<()> {
     let until = Instant::now() + REST;
     let (mut before, mut quiet) = (Usage::of(id)?.cpu_s, Duration::ZERO);
     while quiet < QUIET && Instant::now() < until {
-        // The interval that CPU time is measured over.
+        // The interval that CPU time is measured over: its length is the measurement.
         tokio::time::sleep(LOOK).await;
         let now = Usage::of(id)?.cpu_s;
         let busy = now - before > LOOK.as_secs_f64() * 0.05;
