@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gloo_net::http::Request;
+use gloo_net::http::{Method, Request, RequestBuilder, Response};
 use highwater_shared::problem::Problem;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use web_sys::AbortController;
 
@@ -143,18 +144,7 @@ where
         return Ok(None);
     }
     if !(200..300).contains(&status) {
-        return Err(ApiError::Problem(serde_json::from_str(&body).unwrap_or(
-            Problem {
-                kind: "about:blank".to_owned(),
-                title: if title.is_empty() {
-                    "The collector refused".to_owned()
-                } else {
-                    title
-                },
-                status,
-                detail: String::new(),
-            },
-        )));
+        return Err(refusal(status, title, &body));
     }
     let value: T = serde_json::from_str(&body).map_err(|e| ApiError::Unreadable(e.to_string()))?;
     let value = Arc::new(value);
@@ -162,6 +152,85 @@ where
         keep(url, etag, &value);
     }
     Ok(Some(value))
+}
+
+/// Reads why the collector refused.
+fn refusal(status: u16, title: String, body: &str) -> ApiError {
+    ApiError::Problem(serde_json::from_str(body).unwrap_or(Problem {
+        kind: "about:blank".to_owned(),
+        title: if title.is_empty() {
+            "The collector refused".to_owned()
+        } else {
+            title
+        },
+        status,
+        detail: String::new(),
+    }))
+}
+
+/// Sends `body` as JSON and reads the answer. `Ok(None)` where the page is on its way to the form to sign in.
+///
+/// # Errors
+///
+/// [`ApiError`]; the act may have been done when the collector could not be reached half-way.
+pub(crate) async fn send<T: DeserializeOwned>(
+    method: Method,
+    url: &str,
+    body: &impl Serialize,
+) -> Result<Option<T>, ApiError> {
+    let request = RequestBuilder::new(url)
+        .method(method)
+        .header("accept", "application/json")
+        .json(body)
+        .map_err(|e| ApiError::Unreadable(e.to_string()))?;
+    let response = request.send().await.map_err(|_| ApiError::Unreachable)?;
+    answer(response).await
+}
+
+/// Deletes what stands at `url`.
+///
+/// # Errors
+///
+/// As [`send`].
+pub(crate) async fn delete(url: &str) -> Result<Option<Done>, ApiError> {
+    let response = Request::delete(url)
+        .header("accept", "application/json")
+        .send()
+        .await
+        .map_err(|_| ApiError::Unreachable)?;
+    answer(response).await
+}
+
+/// An answer of which only counts that it came: its body, if any, is not looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done;
+
+impl<'de> serde::Deserialize<'de> for Done {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(from).map(|_| Self)
+    }
+}
+
+/// Reads the answer to an act.
+async fn answer<T: DeserializeOwned>(response: Response) -> Result<Option<T>, ApiError> {
+    let (status, title) = (response.status(), response.status_text());
+    let body = response.text().await.map_err(|_| ApiError::Unreachable)?;
+    if status == 401 {
+        let _ = window().location().reload();
+        return Ok(None);
+    }
+    if !(200..300).contains(&status) {
+        return Err(refusal(status, title, &body));
+    }
+    // "Done, and nothing to say" has no body at all.
+    let body = if body.trim().is_empty() {
+        "null"
+    } else {
+        &body
+    };
+    serde_json::from_str(body)
+        .map(Some)
+        .map_err(|e| ApiError::Unreadable(e.to_string()))
 }
 
 /// What a page asked for: the newest answer, and what went wrong since.
@@ -204,6 +273,17 @@ struct Running {
     again: bool,
 }
 
+/// What holds back newer answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Held {
+    /// The page is paused, by the person or by a range that does not move.
+    WhilePaused,
+    /// The person paused. What is of now, whatever the page's range, goes on beside an old one.
+    ByPerson,
+    /// Nothing: it stands in the frame, and whoever looks at the past must hear of it.
+    Never,
+}
+
 /// Fetches `url` now, when it changes, and when one of `topics` changes (at most once a second, not while paused).
 ///
 /// `url` is tracked; `None` fetches nothing. The answer stays on the page while a newer one is on its way; it goes when
@@ -215,7 +295,46 @@ pub(crate) fn fetch<T>(
 where
     T: DeserializeOwned + Send + Sync + PartialEq + 'static,
 {
+    fetch_held(topics, Held::WhilePaused, url)
+}
+
+/// As [`fetch`], for what is of now: a range of the past does not hold it back, only the person's pause does.
+pub(crate) fn fetch_of_now<T>(
+    topics: &'static [&'static str],
+    url: impl Fn() -> Option<String> + Send + Sync + 'static,
+) -> Fetched<T>
+where
+    T: DeserializeOwned + Send + Sync + PartialEq + 'static,
+{
+    fetch_held(topics, Held::ByPerson, url)
+}
+
+/// As [`fetch`], whatever is paused.
+pub(crate) fn fetch_always<T>(
+    topics: &'static [&'static str],
+    url: impl Fn() -> Option<String> + Send + Sync + 'static,
+) -> Fetched<T>
+where
+    T: DeserializeOwned + Send + Sync + PartialEq + 'static,
+{
+    fetch_held(topics, Held::Never, url)
+}
+
+/// Fetches, held back by `held`.
+fn fetch_held<T>(
+    topics: &'static [&'static str],
+    held: Held,
+    url: impl Fn() -> Option<String> + Send + Sync + 'static,
+) -> Fetched<T>
+where
+    T: DeserializeOwned + Send + Sync + PartialEq + 'static,
+{
     let live = Live::get_context();
+    let is_held = move || match held {
+        Held::WhilePaused => live.paused.get_untracked(),
+        Held::ByPerson => live.stopped.get_untracked(),
+        Held::Never => false,
+    };
     let second = crate::state::clock::Second::get_context();
     let fetched = Fetched {
         data: RwSignal::new(None),
@@ -265,7 +384,7 @@ where
     Effect::new(move |before: Option<u64>| {
         let version = live.version(topics);
         if before.is_some_and(|before| before != version) && !topics.is_empty() {
-            if live.paused.get_untracked() {
+            if is_held() {
                 live.waiting.update(|n| *n += 1);
             } else {
                 soon(running, run_again);
@@ -278,7 +397,7 @@ where
         second.now();
         let due = running
             .with_value(|r| r.url.is_some() && browser_ms() - r.started_ms >= AT_LEAST_EVERY_MS);
-        if due && !topics.is_empty() && !live.paused.get_untracked() {
+        if due && !topics.is_empty() && !is_held() {
             run_again();
         }
     });

@@ -1,16 +1,19 @@
 //! The application: what all pages share, the frame, and which path shows which page.
 
+use highwater_shared::alerts::AlertSummary;
 use highwater_shared::status::Status;
 use leptos::prelude::*;
 use leptos_router::components::{Route, Router, Routes};
 use leptos_router::path;
 
-use crate::api::{Fetched, fetch};
+use crate::api::{Fetched, fetch, fetch_always};
+use crate::components::announce::Announcer;
 use crate::components::frame::{Lost, Rail, TopBar};
 use crate::components::icons::Icon;
 use crate::components::loading::skeleton_rows;
 use crate::components::page::{Heading, Page};
 use crate::components::surface::Blank;
+use crate::components::toast::{ToastList, Toasts};
 use crate::pages;
 use crate::state::clock::{Second, set_collector_now};
 use crate::state::live::Live;
@@ -28,6 +31,10 @@ impl CollectorStatus {
         self.0.data.with(|status| status.as_deref().map(part))
     }
 }
+
+/// What fires, which the frame of every page shows, also of one that looks at the past.
+#[derive(Clone, Copy)]
+pub(crate) struct FiringNow(pub(crate) Fetched<AlertSummary>);
 
 /// The whole dashboard.
 #[component]
@@ -54,10 +61,14 @@ fn Frame() -> impl IntoView {
     });
     Second::provide();
     Live::provide();
+    Toasts::provide();
     let status = CollectorStatus(fetch::<Status>(&["status"], || {
         Some("/api/v1/status".to_owned())
     }));
     provide_context(status);
+    provide_context(FiringNow(fetch_always::<AlertSummary>(&["alerts"], || {
+        Some("/api/v1/alerts/summary".to_owned())
+    })));
     Effect::new(move || {
         if let Some(now) = status.with(|s| s.now) {
             set_collector_now(now);
@@ -66,11 +77,13 @@ fn Frame() -> impl IntoView {
     view! {
         <a class="skip" href="#main">"Skip to the page"</a>
         <Rail/>
+        <Announcer/>
         {move || {
             // Read, not only tracked: a memo that nobody reads is not computed.
             drawn_in.with(|_| ());
             view! { <Pages/> }
         }}
+        <ToastList/>
     }
 }
 
@@ -92,6 +105,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/lag/:cluster/:group") view=pages::lag_group::LagGroup/>
                 <Route path=path!("/dead-letters") view=pages::dead_letters::DeadLetters/>
                 <Route path=path!("/dead-letters/:cluster/:topic") view=pages::dead_letters::DeadLetters/>
+                <Route path=path!("/alerts") view=pages::alerts::Alerts/>
                 <Route path=path!("/settings/health") view=pages::health::Health/>
                 <Route path=path!("/settings") view=pages::health::Health/>
                 <Route path=path!("/first-run") view=pages::first_run::FirstRun/>

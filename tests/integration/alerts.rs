@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use axum::routing::post;
 use highwater_shared::alerts::{Act, Alert, AlertHistory, Alerts, Phase, Rules, Trial};
 use highwater_shop::dials::Mode;
+use highwater_tests::browser::Browser;
 use highwater_tests::process::eventually;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -177,8 +178,30 @@ async fn a_paused_group_fires_once_over_a_kill_and_its_end_is_told_to_who_was_to
     let path = format!("alerts/{}/acknowledge", fired.id);
     let (status, _) = send(&stage, &path, &json!({"by": "  "})).await?;
     assert_eq!(status, 400, "a name is needed");
-    let (status, seen) = send(&stage, &path, &json!({"by": "ada"})).await?;
-    assert_eq!((status, &seen["acknowledged"]["by"]), (200, &json!("ada")));
+    let browser = Browser::start().await?;
+    browser
+        .driver
+        .goto(format!("{}/alerts", stage.highwater.dashboard))
+        .await?;
+    let row = format!("[data-alert='{}']", fired.id);
+    let said = browser.css(&row).await?.text().await?;
+    assert!(
+        said.contains("billing") && said.contains("told sink"),
+        "{said}"
+    );
+    browser
+        .click(&format!("{row} [data-testid=acknowledge]"))
+        .await?;
+    browser.find("ask-name").await?.send_keys("ada").await?;
+    browser.find("ask-take").await?.click().await?;
+    eventually("the page says who has seen it", PATIENCE, || async {
+        let said = browser.css(&row).await?.text().await?;
+        ensure!(said.contains("ada"), "{said}");
+        Ok(())
+    })
+    .await?;
+    browser.no_errors().await?;
+    browser.quit().await?;
     stage.highwater = stage.highwater.kill_and_restart().await?;
     let again = until(&stage, "time-lag", "billing", Phase::Firing).await?;
     assert_eq!((&again.id, again.fired_at), (&fired.id, fired.fired_at));

@@ -210,3 +210,37 @@ async fn before_any_data_the_first_page_says_what_to_do() -> Result<()> {
     browser.no_errors().await?;
     browser.quit().await
 }
+
+/// A browser opens six connections to a host. What holds one for as long as it is open leaves fewer for the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_were_left_hold_no_connection() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let highwater = Highwater::start(data.path(), &[]).await?;
+    crate::stage::send_json(
+        &highwater.otlp_http,
+        &crate::stage::span_json("first", 1, 1),
+    )
+    .await?;
+    let browser = Browser::start().await?;
+    let paths = ["/", "/map", "/traces", "/lag", "/dead-letters", "/alerts"];
+    for path in paths.into_iter().chain(paths).chain(["/settings/health"]) {
+        browser
+            .driver
+            .goto(format!("{}{path}", highwater.dashboard))
+            .await?;
+        browser.settled().await.with_context(|| path.to_owned())?;
+    }
+    // Back to one that the browser kept alive: it hears of what comes.
+    for _ in ["/alerts", "/dead-letters", "/lag", "/traces"] {
+        browser.driver.back().await?;
+    }
+    browser.says("first").await?;
+    crate::stage::send_json(
+        &highwater.otlp_http,
+        &crate::stage::span_json("second", 2, 2),
+    )
+    .await?;
+    browser.says("second").await?;
+    browser.no_errors().await?;
+    browser.quit().await
+}

@@ -63,6 +63,8 @@ fn pages(address: SocketAddr) -> Result<usize> {
             "dead-letters-topic",
             "/dead-letters/demo/orders.billing.dlt".to_owned(),
         ),
+        ("alerts", "/alerts".to_owned()),
+        ("alerts-rule", "/alerts?rule=time-lag".to_owned()),
         ("journey", "/journeys/ORD-0001".to_owned()),
         ("health", "/settings/health".to_owned()),
     ];

@@ -245,6 +245,9 @@ pub(crate) fn LineChart(
     /// The mark, in the unit of the numbers.
     #[prop(into, optional)]
     mark: Signal<Option<f64>>,
+    /// Stretches to shade, as pairs of times: when it fired.
+    #[prop(into, optional)]
+    shades: Signal<Vec<(f64, f64)>>,
     /// Height in px.
     #[prop(default = 180.0)]
     height: f64,
@@ -305,6 +308,11 @@ pub(crate) fn LineChart(
             {series.first().map(|s| gaps(&s.points).into_iter().map(|(a, b)| view! {
                 <rect x=x(a.max(from)) y=TOP width=(x(b.min(to)) - x(a.max(from))).max(0.0) height=base - TOP fill=hatch_fill.clone() opacity="0.5"></rect>
             }).collect_view())}
+            {shades.get().into_iter().map(|(a, b)| {
+                let (a, b) = (x(a.clamp(from, to)), x(b.clamp(from, to)));
+                // The shortest can still be seen.
+                view! { <rect class="shade" x=a y=TOP width=(b - a).max(2.0) height=base - TOP></rect> }
+            }).collect_view()}
             {series.iter().map(|s| view! {
                 {s.filled.then(|| view! { <path class="a1" d=area_path(&s.points, x, y, base)></path> })}
                 {mark.map(|m| {

@@ -1,6 +1,7 @@
 //! The frame around every page: rail and top bar.
 
 use highwater_shared::Level;
+use highwater_shared::alerts::AlertSummary;
 use highwater_shared::dead_letters::DeadLetters;
 use highwater_shared::lag::Groups;
 use highwater_shared::status::Brokers;
@@ -13,15 +14,15 @@ use super::search::SearchBox;
 use super::shortcuts::ShortcutList;
 use super::surface::{Banner, Tone};
 use crate::api::{ApiError, fetch};
-use crate::app::CollectorStatus;
-use crate::format::{age_text, clock};
+use crate::app::{CollectorStatus, FiringNow};
+use crate::format::{age_text, clock, count_full};
 use crate::state::clock::{Second, browser_ms, now};
 use crate::state::live::{Connection, Live};
 use crate::state::query::Query;
 use crate::state::settings::Settings;
 
 /// The pages of the rail: path, name, key, icon, test id.
-const PAGES: [(&str, &str, &str, Icon, &str); 5] = [
+const PAGES: [(&str, &str, &str, Icon, &str); 6] = [
     ("/", "Overview", "g o", Icon::Overview, "nav-overview"),
     ("/map", "Flow map", "g m", Icon::Map, "nav-map"),
     ("/traces", "Traces", "g t", Icon::Traces, "nav-traces"),
@@ -33,6 +34,7 @@ const PAGES: [(&str, &str, &str, Icon, &str); 5] = [
         Icon::DeadLetter,
         "nav-dead-letters",
     ),
+    ("/alerts", "Alerts", "g a", Icon::Alert, "nav-alerts"),
 ];
 
 /// Returns whether `path` belongs to the page at `root`.
@@ -54,8 +56,34 @@ fn belongs(path: &str, root: &str) -> bool {
 #[derive(Clone, PartialEq, Default)]
 struct Count {
     number: usize,
-    critical: bool,
+    /// `crit`, `warn`, or none where it is only worth a look.
+    class: &'static str,
     label: String,
+}
+
+/// Returns the count of what fires: red when one of it is critical, amber when all are warnings.
+fn firing_count(summary: Option<&AlertSummary>) -> Count {
+    let Some(summary) = summary else {
+        return Count::default();
+    };
+    let fire = if summary.firing == 1 {
+        "alert fires"
+    } else {
+        "alerts fire"
+    };
+    Count {
+        number: usize::try_from(summary.firing).unwrap_or(usize::MAX),
+        class: match summary.level {
+            Level::Critical => "crit",
+            Level::Warning => "warn",
+            Level::Ok | Level::Unknown => "",
+        },
+        label: format!(
+            "{} {fire}, {} not acknowledged",
+            count_full(summary.firing),
+            count_full(summary.unacknowledged)
+        ),
+    }
 }
 
 /// The rail at the left.
@@ -78,7 +106,7 @@ pub(crate) fn Rail() -> impl IntoView {
         });
         Count {
             number,
-            critical: true,
+            class: "crit",
             label: format!("{number} above their mark"),
         }
     });
@@ -93,10 +121,12 @@ pub(crate) fn Rail() -> impl IntoView {
         });
         Count {
             number,
-            critical: false,
+            class: "",
             label: format!("{number} growing"),
         }
     });
+    let summary = expect_context::<FiringNow>();
+    let firing = Memo::new(move |_| summary.0.data.with(|s| firing_count(s.as_deref())));
     let item = move |(path, name, keys, icon, test): (
         &'static str,
         &'static str,
@@ -107,10 +137,12 @@ pub(crate) fn Rail() -> impl IntoView {
         let count = move || match path {
             "/lag" => behind.get(),
             "/dead-letters" => growing.get(),
+            "/alerts" => firing.get(),
             _ => Count::default(),
         };
         view! {
-            <li>
+            // A phone shows what somebody on call looks at; the rest is reached by links.
+            <li class=if matches!(path, "/map" | "/traces" | "/settings/health") { "desk" } else { "" }>
                 <a class="nav" href=move || query.link(path, &[]) title=format!("{name} ({keys})") data-testid=test
                     aria-current=move || belongs(&query.path(), path).then_some("page")>
                     {icon.draw("")}
@@ -118,8 +150,8 @@ pub(crate) fn Rail() -> impl IntoView {
                     {move || {
                         let count = count();
                         (count.number > 0).then(|| view! {
-                            <span class=if count.critical { "cnt crit" } else { "cnt" } aria-label=count.label.clone() title=count.label>
-                                {count.number}
+                            <span class=format!("cnt {}", count.class) aria-label=count.label.clone() title=count.label>
+                                {if count.number > 99 { "99+".to_owned() } else { count.number.to_string() }}
                             </span>
                         })
                     }}
@@ -243,7 +275,27 @@ fn LiveControl() -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
-    use super::belongs;
+    use highwater_shared::Level;
+    use highwater_shared::alerts::AlertSummary;
+
+    use super::{belongs, firing_count};
+
+    #[test]
+    fn the_count_of_alerts_is_as_loud_as_the_worst_of_them() {
+        let mut summary = AlertSummary {
+            firing: 4,
+            unacknowledged: 1,
+            level: Level::Critical,
+            newest: None,
+            newest_id: None,
+        };
+        let count = firing_count(Some(&summary));
+        assert_eq!((count.number, count.class), (4, "crit"));
+        assert_eq!(count.label, "4 alerts fire, 1 not acknowledged");
+        summary.level = Level::Warning;
+        assert_eq!(firing_count(Some(&summary)).class, "warn");
+        assert_eq!(firing_count(None).number, 0, "not known is no count");
+    }
 
     #[test]
     fn the_rail_marks_the_page_and_its_children() {

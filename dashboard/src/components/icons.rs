@@ -19,6 +19,14 @@ pub(crate) enum Icon {
     DeadLetter,
     /// Two sliders: settings and health.
     Health,
+    /// A bell: alerts.
+    Alert,
+    /// A bell struck through: silence.
+    Silence,
+    /// A paper plane: send.
+    Send,
+    /// A bin: delete.
+    Delete,
     /// A magnifying glass.
     Search,
     /// Two servers: a cluster.
@@ -118,6 +126,14 @@ impl Icon {
             Self::Health => {
                 r#"<path d="M2 4.6h6.6M12 4.6h2M2 11.4h2M7.4 11.4H14"/><circle cx="10.3" cy="4.6" r="1.6"/><circle cx="5.7" cy="11.4" r="1.6"/>"#
             }
+            Self::Alert => {
+                r#"<path d="M4 11V7.2a4 4 0 0 1 8 0V11l1.2 1.6H2.8z"/><path d="M6.7 14.4h2.6"/>"#
+            }
+            Self::Silence => {
+                r#"<path d="M4 11V7.2a4 4 0 0 1 6-3.4M12 7.4V11l1.2 1.6H5.4M6.7 14.4h2.6M2.4 2.4l11 11"/>"#
+            }
+            Self::Send => r#"<path d="M13.6 2.4 2.4 6.8l4.4 2.4 2.4 4.4z"/>"#,
+            Self::Delete => r#"<path d="M3 4.4h10M6 4.4V2.8h4v1.6M4.4 4.4l.6 9h6l.6-9"/>"#,
             Self::Search => r#"<circle cx="7" cy="7" r="4.4"/><path d="m10.4 10.4 3.4 3.4"/>"#,
             Self::Cluster => {
                 r#"<rect x="2.4" y="2.6" width="11.2" height="4.4" rx="1.2"/><rect x="2.4" y="9" width="11.2" height="4.4" rx="1.2"/><path d="M5 4.8v.1M5 11.2v.1"/>"#

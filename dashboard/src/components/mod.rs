@@ -1,5 +1,6 @@
 //! What pages are made of. Each takes its look from `style/app.css` and reads no page's data by itself.
 
+pub(crate) mod announce;
 pub(crate) mod chart;
 pub(crate) mod copy;
 pub(crate) mod frame;
@@ -16,7 +17,10 @@ pub(crate) mod page;
 pub(crate) mod range;
 pub(crate) mod search;
 pub(crate) mod shortcuts;
+pub(crate) mod snippet;
 pub(crate) mod spark;
 pub(crate) mod stack;
 pub(crate) mod surface;
 pub(crate) mod table;
+pub(crate) mod tabs;
+pub(crate) mod toast;

@@ -85,7 +85,7 @@ fn ordered(results: &SearchResults) -> Vec<SearchHit> {
 }
 
 /// Returns where a hit leads: only pages of the dashboard.
-fn safe_path(href: &str) -> String {
+pub(crate) fn safe_path(href: &str) -> String {
     if href.starts_with('/') && !href.starts_with("//") {
         href.to_owned()
     } else {

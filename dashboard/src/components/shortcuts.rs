@@ -15,12 +15,13 @@ use crate::state::query::Query;
 use crate::state::settings::Settings;
 
 /// Pages reached by `g` and a letter.
-const GO: [(&str, &str); 6] = [
+const GO: [(&str, &str); 7] = [
     ("o", "/"),
     ("m", "/map"),
     ("t", "/traces"),
     ("l", "/lag"),
     ("d", "/dead-letters"),
+    ("a", "/alerts"),
     ("s", "/settings/health"),
 ];
 /// The letter follows `g` within this time.
@@ -40,6 +41,7 @@ const LIST: [(&str, &[Line]); 4] = [
             ("Traces", &["g", "t"]),
             ("Lag", &["g", "l"]),
             ("Dead letters", &["g", "d"]),
+            ("Alerts", &["g", "a"]),
             ("Health", &["g", "s"]),
             ("Time range", &["t"]),
             ("Environment and cluster", &["c"]),
@@ -52,7 +54,7 @@ const LIST: [(&str, &[Line]); 4] = [
     (
         "Lists and tables",
         &[
-            ("Next, previous row", &["j", "k"]),
+            ("Next, previous row or alert", &["j", "k"]),
             ("Open", &["⏎"]),
             ("Sort by this column", &["s"]),
             ("Filter", &["f"]),

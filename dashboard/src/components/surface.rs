@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos::wasm_bindgen::JsCast;
 
 use super::icons::Icon;
-use crate::state::keys::on_keys;
+use crate::state::keys::{in_text_field, on_keys};
 use crate::state::settings;
 
 /// A card with a title, a quiet subtitle, actions at the right, and a body.
@@ -157,6 +157,9 @@ pub(crate) fn Panel(
     /// Buttons under the title.
     #[prop(into, optional)]
     actions: ViewFn,
+    /// Stands under the sections and stays in sight: the buttons of a form.
+    #[prop(into, optional)]
+    foot: ViewFn,
     /// Called to close it.
     on_close: Callback<()>,
     /// Sections.
@@ -182,7 +185,14 @@ pub(crate) fn Panel(
         if ev.key() != "Escape" {
             return false;
         }
-        leave();
+        // In a field the first press only leaves it: a form half written must not be gone by one key.
+        if in_text_field(ev) {
+            if let Some(field) = document().active_element() {
+                let _ = field.unchecked_ref::<web_sys::HtmlElement>().blur();
+            }
+        } else {
+            leave();
+        }
         true
     });
     let width = RwSignal::new(
@@ -239,6 +249,7 @@ pub(crate) fn Panel(
                 <div class="row wrap pacts">{actions.run()}</div>
             </header>
             <div class="scroll">{children()}</div>
+            <div class="pfoot">{foot.run()}</div>
         </aside>
     }
 }

@@ -4,9 +4,9 @@ use highwater_shared::status::{Listeners, Status};
 use leptos::prelude::*;
 
 use crate::app::CollectorStatus;
-use crate::components::copy::CopyButton;
 use crate::components::icons::Icon;
 use crate::components::page::Page;
+use crate::components::snippet::Snippet;
 use crate::format::{clock, count_full, plural};
 use crate::state::clock::now;
 use crate::state::query::Query;
@@ -128,41 +128,6 @@ fn snippet(sender: Sender, grpc: &str, http: &str) -> String {
 /// What makes the brokers known: the flag, and the same in the file.
 const KAFKA_FLAG: &str = "highwater --kafka localhost:9092";
 const KAFKA_FILE: &str = "# highwater.toml; it only reads: Describe on topics, groups and the cluster\n[[kafka]]\nname = \"kafka-eu-1\"\nbootstrap = [\"kafka-1:9092\", \"kafka-2:9092\"]";
-
-/// Draws a snippet with its comments quiet, its `export`s marked, and a button that copies it.
-#[component]
-fn Snippet(
-    /// The text.
-    #[prop(into)]
-    text: Signal<String>,
-    /// What it is, for screen readers.
-    what: &'static str,
-) -> impl IntoView {
-    let lines = move || {
-        text.with(|text| {
-            text.lines()
-                .map(|line| {
-                    let trimmed = line.trim_start();
-                    if trimmed.starts_with('#') || trimmed.starts_with("//") {
-                        return view! { <span class="c">{line.to_owned()}"\n"</span> }.into_any();
-                    }
-                    if let Some(rest) = line.strip_prefix("export ")
-                        && let Some((name, value)) = rest.split_once('=')
-                    {
-                        return view! { <span class="kk">"export"</span>{format!(" {name}=")}<span class="s">{value.to_owned()}</span>"\n" }.into_any();
-                    }
-                    view! { {line.to_owned()}"\n" }.into_any()
-                })
-                .collect_view()
-        })
-    };
-    view! {
-        <div class="snip">
-            <span class="snipcopy"><CopyButton text=text what=what label="Copy"/></span>
-            <pre class="codeblock" tabindex="0" aria-label=what>{lines}</pre>
-        </div>
-    }
-}
 
 /// The page.
 #[component]

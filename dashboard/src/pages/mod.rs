@@ -1,5 +1,6 @@
 //! The pages, one a module.
 
+pub(crate) mod alerts;
 pub(crate) mod dead_letters;
 pub(crate) mod first_run;
 pub(crate) mod health;

@@ -1,8 +1,10 @@
 //! Live updates: one event stream a tab.
 //!
-//! The stream says what changed, never the data: a page fetches again with its `ETag`. It is closed after half a
-//! minute in a hidden tab and opened again when the tab is looked at; a stream that fails is tried again with growing
-//! pauses. Whoever listens fetches again after a gap, because changes in it were not heard.
+//! The stream says what changed, never the data: a page fetches again with its `ETag`. A browser opens six connections
+//! to one host, all its tabs together, and a stream holds one for as long as it is open. So only what is looked at has
+//! one: it is closed when the tab is hidden and when the page is left (a browser keeps the page it left alive, to come
+//! back to it, and its stream with it), and opened when the page is looked at again. A stream that fails is tried again
+//! with growing pauses. Whoever listens fetches again after a gap, because changes in it were not heard.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,8 +30,8 @@ pub(crate) enum Connection {
     Hidden,
 }
 
-/// How long a hidden tab keeps its stream.
-const HIDDEN_FOR: Duration = Duration::from_secs(30);
+/// How long a hidden tab keeps its stream: longer than a look at another one.
+const HIDDEN_FOR: Duration = Duration::from_secs(2);
 /// Longest pause before the stream is tried again.
 const LONGEST_PAUSE_S: u64 = 30;
 
@@ -48,6 +50,8 @@ pub(crate) struct Live {
     pub(crate) fetched_ms: RwSignal<f64>,
     /// The person paused, or the range does not move.
     pub(crate) paused: Memo<bool>,
+    /// The person paused.
+    pub(crate) stopped: Memo<bool>,
     query: Query,
     source: StoredValue<Option<Source>, LocalStorage>,
     pause_s: StoredValue<u64>,
@@ -95,12 +99,18 @@ impl Live {
             paused: Memo::new(move |_| {
                 query.get("live").as_deref() == Some("0") || !query.is_relative()
             }),
+            stopped: Memo::new(move |_| query.get("live").as_deref() == Some("0")),
             query,
             source: StoredValue::new_local(None),
             pause_s: StoredValue::new(1),
         };
         provide_context(live);
-        live.open();
+        if document().hidden() {
+            // Opened beside the page that is read: it listens once it is looked at.
+            live.close();
+        } else {
+            live.open();
+        }
         live.follow_visibility();
         Effect::new(move |was: Option<bool>| {
             let paused = live.paused.get();
@@ -188,7 +198,8 @@ impl Live {
                 return;
             };
             // What the stream names is bounded by what the dashboard knows.
-            const KNOWN: [&str; 6] = [
+            const KNOWN: [&str; 7] = [
+                "alerts",
                 "topology",
                 "groups",
                 "brokers",
@@ -217,24 +228,47 @@ impl Live {
         self.source.set_value(Some(source));
     }
 
-    /// Closes the stream of a tab hidden for long, opens it when the tab is looked at.
+    /// Closes the stream of what is not looked at.
+    fn close(self) {
+        self.source.try_set_value(None);
+        self.connection.try_set(Connection::Hidden);
+    }
+
+    /// Opens the stream of what is looked at again.
+    fn reopen(self) {
+        if self.connection.get_untracked() == Connection::Hidden {
+            self.connection.set(Connection::Reconnecting);
+            self.open();
+        }
+    }
+
+    /// Closes the stream of a tab that is hidden and of a page that is left, opens it when it is looked at.
     fn follow_visibility(self) {
-        let handle = window_event_listener_untyped("visibilitychange", move |_| {
+        let visibility = window_event_listener_untyped("visibilitychange", move |_| {
             if document().hidden() {
                 set_timeout(
                     move || {
                         if document().hidden() {
-                            self.source.try_set_value(None);
-                            self.connection.try_set(Connection::Hidden);
+                            self.close();
                         }
                     },
                     HIDDEN_FOR,
                 );
-            } else if self.connection.get_untracked() == Connection::Hidden {
-                self.connection.set(Connection::Reconnecting);
-                self.open();
+            } else {
+                self.reopen();
             }
         });
-        on_cleanup(move || handle.remove());
+        // Not after a pause: a page that is kept to come back to is frozen, and its timers with it.
+        let left = window_event_listener_untyped("pagehide", move |_| self.close());
+        let back = window_event_listener_untyped("pageshow", move |_| {
+            if !document().hidden() {
+                self.reopen();
+            }
+        });
+        on_cleanup(move || {
+            visibility.remove();
+            left.remove();
+            back.remove();
+        });
     }
 }

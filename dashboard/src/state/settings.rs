@@ -1,4 +1,4 @@
-//! What belongs to the person and not to the page: theme, density, single keys, panel width. Kept in the browser.
+//! What belongs to the person and not to the page: name, theme, density, single keys, panel width. Kept in the browser.
 
 use leptos::prelude::*;
 use web_sys::Storage;
@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) density: RwSignal<String>,
     /// The zone clocks are in where the address names none: empty for UTC, `local`.
     pub(crate) zone: RwSignal<String>,
+    /// Under which name acts are recorded: claimed, not proven. Empty until it is asked for.
+    pub(crate) name: RwSignal<String>,
     /// Single keys act (WCAG 2.1.4 asks that they can be switched off).
     pub(crate) keys: RwSignal<bool>,
 }
@@ -43,6 +45,7 @@ impl Settings {
             theme: RwSignal::new(read("theme").unwrap_or_default()),
             density: RwSignal::new(read("density").unwrap_or_default()),
             zone: RwSignal::new(read("zone").unwrap_or_default()),
+            name: RwSignal::new(read("name").unwrap_or_default()),
             keys: RwSignal::new(read("keys").as_deref() != Some("off")),
         };
         Effect::new(move || mark("data-theme", &settings.theme.get()));
@@ -88,6 +91,12 @@ impl Settings {
     pub(crate) fn choose_zone(self, zone: &str) {
         keep("zone", zone);
         self.zone.set(zone.to_owned());
+    }
+
+    /// Takes the name under which acts are recorded.
+    pub(crate) fn call_me(self, name: &str) {
+        keep("name", name);
+        self.name.set(name.to_owned());
     }
 
     /// Switches single keys on or off.
