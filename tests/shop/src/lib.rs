@@ -158,6 +158,18 @@ impl Shop {
         self.dials.turn(service, mode)
     }
 
+    /// Lets a service go on as another version of itself: what its spans name as `service.version`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service, or its spans cannot be sent.
+    pub fn release(&self, service: &str, version: &str) -> Result<()> {
+        let Some(bench) = self.benches.get(service) else {
+            bail!("there is no service {service:?}");
+        };
+        bench.telemetry.release(version)
+    }
+
     /// Returns how the shop is doing.
     pub fn status(&self) -> Status {
         Status {

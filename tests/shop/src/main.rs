@@ -163,8 +163,12 @@ async fn slow_billing(shop: Arc<Shop>, calm: bool) {
         return;
     }
     tokio::time::sleep(Duration::from_secs(60)).await;
+    // It comes with a release, as it mostly does.
+    if let Err(error) = shop.release("billing", "0.2.0") {
+        tracing::warn!(%error, "billing could not be released");
+    }
     match shop.turn("billing", Mode::Slow) {
-        Ok(()) => tracing::info!("billing is slow from now on"),
+        Ok(()) => tracing::info!("billing 0.2.0 is slow from now on"),
         Err(error) => tracing::warn!(%error, "billing could not be slowed"),
     }
 }

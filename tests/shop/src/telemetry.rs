@@ -1,10 +1,12 @@
 //! Spans as the semantic conventions of today want them: one tracer provider a service, as in one process each.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use opentelemetry::trace::{
-    Link, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+    Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
+    TracerProvider as _,
 };
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
@@ -42,19 +44,22 @@ impl Broker {
 /// The spans of one service.
 #[derive(Clone, Debug)]
 pub(crate) struct Telemetry {
-    provider: SdkTracerProvider,
-    tracer: SdkTracer,
+    /// The newest last: what was begun under an earlier one is sent by it.
+    releases: Arc<Mutex<Vec<Release>>>,
+    config: Config,
     broker: Broker,
     service: &'static str,
 }
 
-impl Telemetry {
-    /// Begins to send the spans of `service`; needs tokio's runtime for the connection, which is made when first used.
-    pub(crate) fn start(
-        service: &'static str,
-        config: &Config,
-        broker: Broker,
-    ) -> Result<Telemetry> {
+/// One version of a service.
+#[derive(Clone, Debug)]
+struct Release {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+}
+
+impl Release {
+    fn start(service: &'static str, version: &str, config: &Config) -> Result<Release> {
         // A collector that is away for a few seconds loses no span: the tests compare them with the ledger.
         let retry = opentelemetry_otlp::RetryPolicy::recommended()
             .with_max_retries(10)
@@ -74,7 +79,7 @@ impl Telemetry {
             .with_service_name(service)
             .with_attributes([
                 KeyValue::new("service.namespace", config.namespace.clone()),
-                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+                KeyValue::new("service.version", version.to_owned()),
                 KeyValue::new(
                     "service.instance.id",
                     format!("{service}-{}", std::process::id()),
@@ -91,25 +96,66 @@ impl Telemetry {
             .with_resource(resource)
             .build();
         let tracer = provider.tracer("highwater-shop");
+        Ok(Release { provider, tracer })
+    }
+}
+
+impl Telemetry {
+    /// Begins to send the spans of `service`; needs tokio's runtime for the connection, which is made when first used.
+    pub(crate) fn start(
+        service: &'static str,
+        config: &Config,
+        broker: Broker,
+    ) -> Result<Telemetry> {
+        let first = Release::start(service, env!("CARGO_PKG_VERSION"), config)?;
         Ok(Telemetry {
-            provider,
-            tracer,
+            releases: Arc::new(Mutex::new(vec![first])),
+            config: config.clone(),
             broker,
             service,
         })
     }
 
+    /// Spans that are begun from now on are of another version of the service.
+    pub(crate) fn release(&self, version: &str) -> Result<()> {
+        let next = Release::start(self.service, version, &self.config)?;
+        self.releases().push(next);
+        Ok(())
+    }
+
+    fn releases(&self) -> MutexGuard<'_, Vec<Release>> {
+        // Nothing panics while it is held; if something did, the list is as good as before.
+        self.releases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_span(&self, builder: SpanBuilder, parent: &Context) -> Context {
+        let newest = self.releases().last().map(|release| release.tracer.clone());
+        match newest {
+            Some(tracer) => parent.with_span(tracer.build_with_context(builder, parent)),
+            None => parent.clone(),
+        }
+    }
+
     /// Sends what waits. Blocks: not for an async thread.
     pub(crate) fn flush(&self) {
-        if let Err(error) = self.provider.force_flush() {
-            tracing::warn!(service = self.service, %error, "cannot send spans");
+        let releases = self.releases().clone();
+        for release in releases {
+            if let Err(error) = release.provider.force_flush() {
+                tracing::warn!(service = self.service, %error, "cannot send spans");
+            }
         }
     }
 
     /// Sends what waits and ends. Blocks: not for an async thread.
     pub(crate) fn shut_down(&self) {
-        if let Err(error) = self.provider.shutdown_with_timeout(Duration::from_secs(10)) {
-            tracing::warn!(service = self.service, %error, "cannot send the last spans");
+        let releases = self.releases().clone();
+        for release in releases {
+            let ended = release
+                .provider
+                .shutdown_with_timeout(Duration::from_secs(10));
+            if let Err(error) = ended {
+                tracing::warn!(service = self.service, %error, "cannot send the last spans");
+            }
         }
     }
 
@@ -121,12 +167,10 @@ impl Telemetry {
         kind: SpanKind,
         attributes: Vec<KeyValue>,
     ) -> Context {
-        let builder = self
-            .tracer
-            .span_builder(name)
+        let builder = SpanBuilder::from_name(name)
             .with_kind(kind)
             .with_attributes(attributes);
-        parent.with_span(self.tracer.build_with_context(builder, parent))
+        self.start_span(builder, parent)
     }
 
     /// Starts the span of a send to `topic`; [`acknowledged`] or [`failed`] ends it.
@@ -148,12 +192,10 @@ impl Telemetry {
             ),
             correlation([order.to_owned()]),
         ]);
-        let builder = self
-            .tracer
-            .span_builder(format!("send {topic}"))
+        let builder = SpanBuilder::from_name(format!("send {topic}"))
             .with_kind(SpanKind::Producer)
             .with_attributes(attributes);
-        parent.with_span(self.tracer.build_with_context(builder, parent))
+        self.start_span(builder, parent)
     }
 
     /// Starts the span of one delivery attempt of one record, a child of the send that its headers name.
@@ -180,12 +222,10 @@ impl Telemetry {
             correlation([record.order.clone()]),
         ]);
         debug_assert_eq!(group.service, self.service);
-        let builder = self
-            .tracer
-            .span_builder(format!("process {}", record.place.topic))
+        let builder = SpanBuilder::from_name(format!("process {}", record.place.topic))
             .with_kind(SpanKind::Consumer)
             .with_attributes(attributes);
-        parent.with_span(self.tracer.build_with_context(builder, &parent))
+        self.start_span(builder, &parent)
     }
 
     /// Starts the span of a batch: a trace of its own that links to every send in it.
@@ -211,14 +251,11 @@ impl Telemetry {
             .iter()
             .filter_map(|record| Some(Link::new(record.sent_by()?, identity(&record.place), 0)))
             .collect();
-        let builder = self
-            .tracer
-            .span_builder(format!("process {topic}"))
+        let builder = SpanBuilder::from_name(format!("process {topic}"))
             .with_kind(SpanKind::Consumer)
             .with_attributes(attributes)
             .with_links(links);
-        let root = Context::new();
-        root.with_span(self.tracer.build_with_context(builder, &root))
+        self.start_span(builder, &Context::new())
     }
 
     fn messaging(&self, operation: &'static str, topic: &str, client: &str) -> Vec<KeyValue> {
