@@ -3,6 +3,7 @@
 mod alert;
 mod commit;
 mod keep;
+mod landmarks;
 mod watch;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::units::Size;
 use commit::Committer;
+use landmarks::Landmarks;
 use watch::Watch;
 
 /// Aggregates and lag history outlive spans.
@@ -83,6 +85,7 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
     let sparks = Arc::new(Sparks::default());
     keep::restore_sparks(&store, &settings, &sparks, started).await;
     let events = Arc::new(Events::default());
+    let landmarks = Arc::new(Landmarks::open(&store, started).await?);
     let clusters = Arc::new(Clusters::default());
     let dead_letters = Arc::new(DeadLetters::new(dead_letter_config(&settings)));
 
@@ -93,6 +96,7 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         store: store.clone(),
         flow: Arc::clone(&flow),
         services: Arc::clone(&services),
+        landmarks: Arc::clone(&landmarks),
     };
     let writer = tokio::spawn(writer.run(committer));
     let receiver = Arc::new(ReceiverContext::new(
@@ -110,6 +114,7 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         dead_letters: Arc::clone(&dead_letters),
         sparks: Arc::clone(&sparks),
         events: Arc::clone(&events),
+        landmarks,
         store: store.clone(),
     };
     let pollers = watch

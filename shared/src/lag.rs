@@ -109,10 +109,28 @@ wire! {
         pub summary: GroupSummary,
         /// Its partitions.
         pub partitions: Vec<PartitionLag>,
+        /// How long messages waited in the broker, as spans have it; null where no span tells.
+        pub observed: Option<ObservedLag>,
         /// Least time until unread records are deleted; null unknown or unlimited.
         pub retention_left_ms: Option<u64>,
         /// Smallest `retention.ms` of its topics.
         pub retention_ms: Option<i64>,
+    }
+
+    /// How long messages waited before they were handled: from the end of sending to the start of handling, from spans.
+    pub struct ObservedLag {
+        /// Half of them waited no longer.
+        pub p50_ms: u64,
+        /// 95 of 100 waited no longer.
+        pub p95_ms: u64,
+        /// Messages handled in that time.
+        pub messages: u64,
+        /// From here to `to`.
+        pub from: Instant,
+        /// End of that time.
+        pub to: Instant,
+        /// Set when this and the time lag from offsets cannot both be right, with what that may mean.
+        pub disagrees: Option<String>,
     }
 
     /// A partition of a group.
@@ -173,6 +191,99 @@ wire! {
         pub process: Vec<ProcessPoint>,
         /// Slowest traces of the group in the range.
         pub slowest: Vec<SlowTrace>,
+        /// Newest failed handlings of the group in the range.
+        pub failing: Vec<FailedTrace>,
+        /// What happened beside the figures, oldest first.
+        pub events: Vec<GroupEvent>,
+        /// What its spans say of the reason.
+        pub why: Why,
+    }
+
+    /// What happened.
+    #[derive(Copy, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum GroupEventKind {
+        /// A service that reads for the group came with another `service.version`.
+        Deployed,
+        /// Its members or what they read changed.
+        Rebalanced,
+        /// Committed offsets went back.
+        Rewound,
+        /// An alert of it fired.
+        Fired,
+        /// That alert is over.
+        Resolved,
+    }
+
+    /// Something that happened to a group, or to who reads for it.
+    pub struct GroupEvent {
+        /// When it was seen.
+        pub at: Instant,
+        /// What.
+        pub kind: GroupEventKind,
+        /// More of it: `billing 4.18.0`, `3 members, 2 before`.
+        pub text: String,
+    }
+
+    /// What the newest handlings of a group in the range say of why it is behind.
+    #[derive(Default)]
+    pub struct Why {
+        /// Handlings looked at: the newest of the range, of at most 500 traces.
+        pub handlings: u32,
+        /// Of so many of the slowest of them the shares of time are.
+        pub slow_handlings: u32,
+        /// Where the time of the slowest goes, the largest share first; empty where no span tells.
+        pub time: Vec<TimeShare>,
+        /// The key that much of the handlings are of; null where none stands out, or no span names keys.
+        pub hot_key: Option<HotKey>,
+        /// The partition that much of what comes in goes to; null where none stands out.
+        pub hot_partition: Option<HotPartition>,
+    }
+
+    /// What a handling waits for.
+    pub struct TimeShare {
+        /// The call, named as `longest_child`; null for the handler itself.
+        pub call: Option<String>,
+        /// Its share of the handlings' time, 0 to 1. Calls that overlap each count in full.
+        pub share: f64,
+    }
+
+    /// A message key that stands out.
+    pub struct HotKey {
+        /// The key, as spans name it.
+        pub key: String,
+        /// Handlings of it.
+        pub handlings: u32,
+        /// Handlings whose spans name a key.
+        pub of: u32,
+    }
+
+    /// A partition that stands out.
+    pub struct HotPartition {
+        /// The topic.
+        pub topic: String,
+        /// The partition.
+        pub partition: i32,
+        /// Its share of what comes in on the topic's partitions that this group reads, 0 to 1.
+        pub share: f64,
+        /// How many partitions share it.
+        pub of: u32,
+    }
+
+    /// A failed handling of a group.
+    pub struct FailedTrace {
+        /// The trace.
+        pub trace_id: String,
+        /// The process span.
+        pub span_id: String,
+        /// Its duration.
+        pub process_ns: u64,
+        /// What failed: the type of the error.
+        pub error: String,
+        /// The message; empty when none.
+        pub message: String,
+        /// When it started.
+        pub start: Instant,
     }
 
     /// A point of a group's lag; null where not read.
@@ -219,7 +330,7 @@ wire! {
         pub process_ns: u64,
         /// It failed.
         pub error: bool,
-        /// Longest child span: service and name.
+        /// Longest child span: its name, after that of the service that answered it where it is another one.
         pub longest_child: Option<String>,
         /// Its duration.
         pub longest_child_ns: Option<u64>,

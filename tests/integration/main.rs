@@ -6,6 +6,7 @@
 )]
 
 mod alerts;
+mod beside;
 mod captures;
 mod kafka_probe;
 #[path = "../benches/support/kills.rs"]

@@ -23,5 +23,5 @@ pub use attempt::{Attempt, AttemptedGroup};
 pub use book::{Book, BookError};
 pub use desk::{Desk, DeskError, Options, RulesView, View};
 pub use letters::HourOfGroup;
-pub use place::{href, in_words};
+pub use place::{href, in_words, of_group};
 pub use post::{ChannelView, TestOutcome};

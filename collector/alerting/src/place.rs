@@ -48,6 +48,16 @@ pub fn in_words(subject: &Subject) -> String {
     }
 }
 
+/// What history calls the subject of a group's alerts.
+#[must_use]
+pub fn of_group(cluster: &str, group: &str) -> String {
+    in_words(&Subject {
+        cluster: Some(cluster.into()),
+        group: Some(group.into()),
+        ..Subject::default()
+    })
+}
+
 /// An alert's labels, as other systems group by.
 pub(crate) fn labels(alert: &Alert) -> BTreeMap<String, String> {
     let subject = &alert.subject;

@@ -20,6 +20,7 @@ use crate::range::{Range, RangeParams};
 use crate::respond::json;
 use crate::topology::{instant, list};
 use crate::views::{bound, level, millis, state};
+use crate::why;
 
 /// The rate window of lag: as long as the map's.
 const RATE_WINDOW: std::time::Duration = std::time::Duration::from_secs(300);
@@ -210,6 +211,7 @@ pub(crate) async fn group(
     let (cluster, group, lag) = find(&state, &cluster, &group)?;
     let environment = state.environment_of(&cluster);
     let consumers = consumers(&state, range, environment).await?;
+    let observed = why::observed(&state, &cluster, &group, &lag, range.to).await?;
     let detail = wire::GroupDetail {
         window: window(range),
         summary: summary(&state, &cluster, &group, &lag, range, &consumers),
@@ -218,6 +220,7 @@ pub(crate) async fn group(
             .iter()
             .map(|(key, lag)| partition(key, lag))
             .collect(),
+        observed,
         retention_left_ms: lag.retention_left.map(millis),
         retention_ms: lag.retention_ms,
     };

@@ -5,38 +5,32 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use highwater_model::{Span, UnixNanos};
+use highwater_model::UnixNanos;
 use highwater_shared::lag as wire;
-use highwater_store::SpanReader;
-use highwater_store::query::Field;
 
 use crate::ApiState;
-use crate::find::spans;
-use crate::lag::GroupsParams;
+use crate::lag::{GroupsParams, consumers};
 use crate::problem::ApiError;
 use crate::range::Range;
 use crate::respond::json;
 use crate::topology::instant;
+use crate::{landmark, why};
 
 /// Points of a chart, at most.
 const POINTS: u64 = 120;
-/// Slowest traces listed.
-const SLOWEST: usize = 5;
-/// The newest traces of the range, of which the slowest are taken.
-const SLOW_POOL: usize = 500;
-const TRACE_SPANS: usize = 5_000;
+/// Events given, the newest of the range.
+const EVENTS: u32 = 100;
 /// Steps people can read.
-const STEPS_S: [u64; 14] = [
-    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400,
-];
+const STEPS_S: [u64; 11] = [10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400];
 
-/// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval.
+/// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval, nor below a bucket
+/// of the flow: finer steps would leave every other one without a process time.
 fn step_ns(range: Range, poll_ms: u64) -> u64 {
     let least = (range.to.since(range.from) / POINTS).max(poll_ms * 1_000_000);
     let seconds = STEPS_S
         .into_iter()
         .find(|step| step * 1_000_000_000 >= least);
-    seconds.unwrap_or(STEPS_S[13]) * 1_000_000_000
+    seconds.unwrap_or(STEPS_S[10]) * 1_000_000_000
 }
 
 pub(crate) async fn history(
@@ -97,6 +91,7 @@ pub(crate) async fn history(
         })
         .collect();
 
+    let handlings = why::handlings(&state, &cluster, &group, range).await?;
     let history = wire::GroupHistory {
         window: highwater_shared::Window {
             from: instant(at(0)),
@@ -107,7 +102,10 @@ pub(crate) async fn history(
         points,
         partitions,
         process: process(&state, &cluster, &group, first, step, steps).await?,
-        slowest: slowest(&state, &group, range).await?,
+        slowest: handlings.slowest,
+        failing: handlings.failing,
+        events: events(&state, &cluster, &group, range).await?,
+        why: handlings.why,
     };
     json(&headers, &history)
 }
@@ -145,39 +143,73 @@ async fn process(
     Ok((0..steps).map(point).collect())
 }
 
-/// The slowest handlings of the range, each with its longest child.
-async fn slowest(
+/// What happened to the group and to who reads for it, oldest first.
+async fn events(
     state: &ApiState,
+    cluster: &str,
     group: &str,
     range: Range,
-) -> Result<Vec<wire::SlowTrace>, ApiError> {
-    let fields = vec![(Field::Group, group.to_owned())];
-    let mut hits = spans(&state.store, (range.from, range.to), fields, SLOW_POOL).await?;
-    hits.sort_by_key(|hit| std::cmp::Reverse(hit.duration_ns));
-    let mut slowest = Vec::new();
-    for hit in hits.into_iter().take(SLOWEST) {
-        let trace = state
-            .store
-            .trace(hit.trace_id, TRACE_SPANS)
+) -> Result<Vec<wire::GroupEvent>, ApiError> {
+    let failed = || ApiError::internal("reading what happened beside the lag");
+    let history = state.store.history();
+    let environment = state.environment_of(cluster);
+    let consumers = consumers(state, range, environment.clone()).await?;
+    let services = consumers.get(&(cluster.into(), group.into()));
+    let mut events = Vec::new();
+    for service in services.into_iter().flatten() {
+        let subject = landmark::of_service(&environment, service);
+        let deploys = history
+            .landmarks(&subject, range.from, range.to, EVENTS)
             .await
-            .map_err(ApiError::internal("reading a slow trace"))?;
-        let child = trace
-            .spans
-            .iter()
-            .map(|stored| &stored.span)
-            .filter(|span| span.parent == Some(hit.span_id))
-            .max_by_key(|span| span.duration_ns());
-        slowest.push(wire::SlowTrace {
-            trace_id: hit.trace_id.to_hex(),
-            span_id: hit.span_id.to_hex(),
-            process_ns: hit.duration_ns,
-            error: hit.error,
-            longest_child: child.map(|span| format!("{} {}", span.service.name, span.name)),
-            longest_child_ns: child.map(Span::duration_ns),
-            start: instant(hit.start),
-        });
+            .map_err(failed())?;
+        let deploys = deploys
+            .into_iter()
+            .filter(|of| of.kind == landmark::DEPLOYED);
+        events.extend(deploys.map(|deploy| wire::GroupEvent {
+            at: instant(deploy.at),
+            kind: wire::GroupEventKind::Deployed,
+            text: format!("{service} {}", deploy.text),
+        }));
     }
-    Ok(slowest)
+    let subject = landmark::of_group(cluster, group);
+    let own = history
+        .landmarks(&subject, range.from, range.to, EVENTS)
+        .await
+        .map_err(failed())?;
+    events.extend(own.into_iter().filter_map(|own| {
+        let kind = match own.kind.as_str() {
+            landmark::REBALANCED => wire::GroupEventKind::Rebalanced,
+            landmark::REWOUND => wire::GroupEventKind::Rewound,
+            _ => return None,
+        };
+        Some(wire::GroupEvent {
+            at: instant(own.at),
+            kind,
+            text: own.text,
+        })
+    }));
+    let about = highwater_alerting::of_group(cluster, group);
+    let alerts = history
+        .alert_events_of(&about, range.from, range.to, EVENTS)
+        .await
+        .map_err(failed())?;
+    events.extend(alerts.into_iter().filter_map(|alert| {
+        let kind = match alert.kind.as_str() {
+            "fired" => wire::GroupEventKind::Fired,
+            "resolved" => wire::GroupEventKind::Resolved,
+            _ => return None,
+        };
+        Some(wire::GroupEvent {
+            at: instant(alert.at),
+            kind,
+            text: alert.rule,
+        })
+    }));
+    events.sort_by(|a, b| (a.at, &a.text).cmp(&(b.at, &b.text)));
+    // The newest: they are what is asked for at the present.
+    let more = events.len().saturating_sub(EVENTS as usize);
+    events.drain(..more);
+    Ok(events)
 }
 
 #[cfg(test)]
@@ -193,6 +225,7 @@ mod tests {
         };
         assert_eq!(step_ns(range(60), 15_000), 30_000_000_000);
         assert_eq!(step_ns(range(5), 15_000), 15_000_000_000);
+        assert_eq!(step_ns(range(5), 1_000), 10_000_000_000);
         assert_eq!(step_ns(range(24 * 60), 15_000), 1_800_000_000_000);
     }
 }

@@ -18,6 +18,7 @@ mod guard;
 mod journeys;
 mod lag;
 mod lag_history;
+pub mod landmark;
 mod layouts;
 mod maps;
 mod marks;
@@ -36,6 +37,7 @@ mod status;
 mod topology;
 mod traces;
 mod views;
+mod why;
 
 use std::sync::Arc;
 

@@ -142,6 +142,51 @@ fn groups(state: &ApiState, out: &mut Exposition) {
             seconds,
         );
     }
+    type OfGroup = fn(&engine::GroupLag) -> Option<f64>;
+    let of_group: [(&str, &str, OfGroup); 6] = [
+        (
+            "highwater_consumergroup_messages_in_per_second",
+            "Appended a second to the partitions it reads, over the lag window.",
+            |lag| lag.in_per_s,
+        ),
+        (
+            "highwater_consumergroup_messages_out_per_second",
+            "Committed by it a second, over the lag window.",
+            |lag| lag.out_per_s,
+        ),
+        (
+            "highwater_consumergroup_drain_seconds",
+            "Until it has caught up at these rates; absent when it never does, or unknown.",
+            |lag| lag.drain.map(|drain| drain.as_secs_f64()),
+        ),
+        (
+            "highwater_consumergroup_retention_left_seconds",
+            "Until its oldest unread message is deleted; absent when that is never, or unknown.",
+            |lag| lag.retention_left.map(|left| left.as_secs_f64()),
+        ),
+        (
+            "highwater_consumergroup_lost_messages",
+            "Messages deleted before it has read them, of its partitions as they stand; absent where nothing is lost.",
+            |lag| {
+                let lost = lag.partitions.values().filter_map(|lag| lag.lost_messages);
+                lost.reduce(|sum, lost| sum + lost).map(|lost| lost as f64)
+            },
+        ),
+        (
+            "highwater_consumergroup_partitions_read",
+            "Partitions that it has a commit on, and that could be read.",
+            |lag| Some(f64::from(lag.partitions_read)),
+        ),
+    ];
+    for (name, help, value) in of_group {
+        let mut family = out.gauge(name, help);
+        for ((cluster, group), lag) in all {
+            family.known(
+                &[("cluster", &**cluster), ("consumergroup", group)],
+                value(lag),
+            );
+        }
+    }
     let mut family = out.gauge(
         "highwater_consumergroup_state",
         "1 for the state the group is in, 0 for the others.",

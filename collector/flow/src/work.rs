@@ -18,6 +18,8 @@ pub struct GroupWork {
     pub errors: u64,
     /// How long a handling took, in nanoseconds.
     pub process: Sketch,
+    /// How long messages waited in the broker before they were handled, in nanoseconds.
+    pub in_broker: Sketch,
 }
 
 impl Flow {
@@ -69,6 +71,7 @@ impl Flow {
                     let mut latencies = Latencies::default();
                     cell.add_latencies_to(&mut latencies);
                     step.process.merge(&latencies.process);
+                    step.in_broker.merge(&latencies.in_broker);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::span::Span;
+use crate::span::{ServiceKey, Span};
 use crate::time::UnixNanos;
 
 /// A normalised span with the bytes it came in.
@@ -27,6 +27,8 @@ pub struct Batch {
     pub origins: Vec<Bytes>,
     /// The spans, in order of arrival.
     pub spans: Vec<BatchSpan>,
+    /// Which version of which service (`service.version`) the origins name; one that recurs is listed once in a row.
+    pub releases: Vec<(ServiceKey, Arc<str>)>,
 }
 
 impl Batch {

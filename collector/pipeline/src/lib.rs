@@ -361,6 +361,7 @@ mod tests {
         Batch {
             origins: vec![],
             spans: vec![one; spans],
+            releases: vec![],
         }
     }
 

@@ -13,13 +13,12 @@ use highwater_api::{Clusters, Entry, Events, Services, topic};
 use highwater_deadletters::DeadLetters;
 use highwater_flow::{EdgeKind, Flow, TopologyQuery};
 use highwater_model::UnixNanos;
-use highwater_model::broker::{ClusterState, GroupMember};
+use highwater_model::broker::ClusterState;
 use highwater_receivers::Counters;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::Xxh3;
 
-use super::{SharedLag, now};
+use super::{SharedLag, landmarks, now};
 
 /// The engine looks this often at most; a rule's `for` is in these steps.
 const STEP_EVERY: Duration = Duration::from_secs(5);
@@ -129,7 +128,7 @@ impl Sources {
                     group: Arc::clone(group),
                     services: services.into_iter().flatten().cloned().collect(),
                     lag: Arc::clone(lag),
-                    membership: members.map(|members| membership(members)),
+                    membership: members.map(|members| landmarks::membership(members)),
                 }
             })
             .collect()
@@ -234,23 +233,4 @@ fn cluster(entry: &Entry) -> ClusterFacts {
         since: status.since,
         last_read: status.last_read,
     }
-}
-
-/// A hash of who is a member and reads what: it changes with every rebalance that changes something.
-fn membership(members: &[GroupMember]) -> u64 {
-    let mut members: Vec<&GroupMember> = members.iter().collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
-    let mut hash = Xxh3::new();
-    for member in members {
-        hash.update(member.member_id.as_bytes());
-        hash.update(&[0xff]);
-        let mut assigned: Vec<_> = member.assignment.iter().collect();
-        assigned.sort();
-        for place in assigned {
-            hash.update(place.topic.as_bytes());
-            hash.update(&place.partition.to_be_bytes());
-        }
-        hash.update(&[0xfe]);
-    }
-    hash.digest()
 }

@@ -9,6 +9,7 @@ use highwater_pipeline::{Commit, CommitError, Committed};
 use highwater_store::{SpanWriter, Store};
 use parking_lot::RwLock;
 
+use super::landmarks::Landmarks;
 use super::now;
 
 /// Stores spans and feeds what was stored to the flow, so that the map never shows what a power cut could take.
@@ -16,6 +17,7 @@ pub(super) struct Committer {
     pub(super) store: Store,
     pub(super) flow: Arc<RwLock<Flow>>,
     pub(super) services: Arc<Services>,
+    pub(super) landmarks: Arc<Landmarks>,
 }
 
 impl Commit for Committer {
@@ -28,6 +30,9 @@ impl Commit for Committer {
             .map_err(|error| CommitError {
                 reason: chain(&error).into(),
             })?;
+        for batch in batches {
+            self.landmarks.note_releases(&batch.releases, arrived);
+        }
         let stored = written.kept.iter().filter(|kept| **kept).count();
         if stored > 0 {
             let spans = batches

@@ -17,6 +17,7 @@ use highwater_store::Store;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use super::landmarks::Landmarks;
 use super::{SharedLag, now};
 use crate::config::{KafkaSettings, Settings};
 
@@ -39,6 +40,7 @@ pub(super) struct Watch {
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) sparks: Arc<Sparks>,
     pub(super) events: Arc<Events>,
+    pub(super) landmarks: Arc<Landmarks>,
     pub(super) store: Store,
 }
 
@@ -136,6 +138,7 @@ impl Watch {
                 let questions = {
                     let mut lag = self.lag.write();
                     lag.step(&sample, at);
+                    self.landmarks.note_sample(&sample, lag.groups(), at);
                     lag.questions(&sample.cluster, at)
                 };
                 {

@@ -41,7 +41,8 @@ pub use engine::{
 pub use error::{Result, StoreError};
 pub use history::{
     AlertEvent, AlertEventCount, AlertRecords, DeliveryOutcome, DeliveryRow, DeliveryState,
-    DueDelivery, EndRow, FlowCheckpoint, FlowRow, History, LagRow, NewDelivery, StoredAlertEvent,
+    DueDelivery, EndRow, FlowCheckpoint, FlowRow, History, LagRow, Landmark, NewDelivery,
+    StoredAlertEvent,
 };
 pub use options::Options;
 pub use query::{Expr, ParseError, parse};

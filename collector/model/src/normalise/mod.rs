@@ -74,6 +74,7 @@ impl Default for Rules {
 #[derive(Clone, Debug)]
 pub struct OriginFacts {
     service: ServiceKey,
+    version: Option<Arc<str>>,
     instance: Option<Arc<str>>,
     scope: Arc<str>,
     /// The messaging system that the scope's name tells.
@@ -100,6 +101,7 @@ impl OriginFacts {
         let namespace = text(&keys!["service.namespace"]);
         let name = text(&keys!["service.name"]);
         let instance = text(&keys!["service.instance.id"]);
+        let version = text(&keys!["service.version"]);
         let scope = words.share(cut(&origin.scope_name, 256));
         Self {
             service: ServiceKey {
@@ -107,11 +109,21 @@ impl OriginFacts {
                 namespace: namespace.unwrap_or_else(|| words.share("")),
                 name: name.unwrap_or_else(|| words.share("unknown_service")),
             },
+            version,
             instance,
             system: destination::system_of_scope(&scope),
             conversation_is_something_else: correlation::conversation_is_something_else(&scope),
             scope,
         }
+    }
+}
+
+impl OriginFacts {
+    /// Which version of its service sent it, where it says so.
+    pub(crate) fn release(&self) -> Option<(&ServiceKey, &Arc<str>)> {
+        self.version
+            .as_ref()
+            .map(|version| (&self.service, version))
     }
 }
 

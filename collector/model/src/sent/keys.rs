@@ -13,7 +13,7 @@ macro_rules! keys {
 pub(crate) use keys;
 
 /// Every attribute that is looked up by its key.
-const KEYS: [&str; 65] = [
+const KEYS: [&str; 66] = [
     "aws.queue_url",
     "aws.sqs.queue.url",
     "az.namespace",
@@ -81,6 +81,7 @@ const KEYS: [&str; 65] = [
     "service.instance.id",
     "service.name",
     "service.namespace",
+    "service.version",
 ];
 
 /// How many keys there are.

@@ -26,6 +26,7 @@ pub(crate) const PARTITION: Migrations = &[
 pub(crate) const HISTORY: Migrations = &[
     include_str!("../../../../migrations/sqlite/history/0001_history.sql"),
     include_str!("../../../../migrations/sqlite/history/0002_alerts.sql"),
+    include_str!("../../../../migrations/sqlite/history/0003_landmarks.sql"),
 ];
 
 fn options(file: &Path) -> SqliteConnectOptions {

@@ -347,20 +347,37 @@ impl History {
         .bind(before_id.unwrap_or(i64::MAX))
         .bind(limit)
         .try_map(|row: SqliteRow| {
-            let event = AlertEvent {
-                at: UnixNanos(unsigned(row.try_get(1)?)),
-                alert: row.try_get(2)?,
-                kind: row.try_get(3)?,
-                rule: row.try_get(4)?,
-                cluster: row.try_get(5)?,
-                subject: row.try_get(6)?,
-                severity: row.try_get(7)?,
-                sentence: row.try_get(8)?,
-                by_whom: row.try_get(9)?,
-            };
-            let id = row.try_get(0)?;
-            Ok(StoredAlertEvent { id, event })
+            Ok(StoredAlertEvent {
+                id: row.try_get(0)?,
+                event: read_event(&row)?,
+            })
         })
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(cannot_read)
+    }
+
+    /// Returns what happened to the alerts of a subject from `from` to before `to`, at most `limit` events, the newest
+    /// first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn alert_events_of(
+        &self,
+        subject: &str,
+        from: UnixNanos,
+        to: UnixNanos,
+        limit: u32,
+    ) -> Result<Vec<AlertEvent>> {
+        sqlx::query(
+            "SELECT id, at, alert, kind, rule, cluster, subject, severity, sentence, by_whom \
+             FROM alert_event WHERE at >= ? AND at < ? AND subject = ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(int(from.0))
+        .bind(int(to.0))
+        .bind(subject)
+        .bind(limit)
+        .try_map(|row: SqliteRow| read_event(&row))
         .fetch_all(&self.inner.readers)
         .await
         .map_err(cannot_read)
@@ -418,6 +435,20 @@ pub(super) async fn retain(
             .await?;
     }
     transaction.commit().await
+}
+
+fn read_event(row: &SqliteRow) -> sqlx::Result<AlertEvent> {
+    Ok(AlertEvent {
+        at: UnixNanos(unsigned(row.try_get(1)?)),
+        alert: row.try_get(2)?,
+        kind: row.try_get(3)?,
+        rule: row.try_get(4)?,
+        cluster: row.try_get(5)?,
+        subject: row.try_get(6)?,
+        severity: row.try_get(7)?,
+        sentence: row.try_get(8)?,
+        by_whom: row.try_get(9)?,
+    })
 }
 
 async fn insert_event(connection: &mut SqliteConnection, event: &AlertEvent) -> sqlx::Result<()> {

@@ -135,6 +135,9 @@ impl History {
                  SELECT id, message, x'' FROM alert_delivery NOT INDEXED UNION ALL \
                  SELECT id, sentence, x'' FROM alert_event NOT INDEXED UNION ALL \
                  SELECT count(*), x'', x'' FROM alert_event INDEXED BY alert_event_at UNION ALL \
+                 SELECT count(*), x'', x'' FROM alert_event INDEXED BY alert_event_subject UNION ALL \
+                 SELECT at, text, x'' FROM landmark NOT INDEXED UNION ALL \
+                 SELECT count(*), x'', x'' FROM landmark INDEXED BY landmark_at UNION ALL \
                  SELECT count(*), x'', x'' FROM alert_delivery INDEXED BY alert_delivery_channel UNION ALL \
                  SELECT count(*), x'', x'' FROM alert_delivery INDEXED BY alert_delivery_pending WHERE state = 0",
             )

@@ -1,4 +1,4 @@
-//! What outlives the spans: the flow's aggregates, the history of lag, and alerts, in `history.db`.
+//! What outlives the spans: the flow's aggregates, the history of lag and its landmarks, and alerts, in `history.db`.
 //!
 //! The store does not know what a flow row means, does not read a lag, and knows no rule: keys and values are bytes,
 //! offsets are numbers, what happened to an alert is text. Lag is packed by poll and group, ends by poll and topic, since a row for each partition and poll would
@@ -9,6 +9,7 @@ mod alerts;
 mod alerts_tests;
 mod flow;
 mod lag;
+mod landmarks;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use alerts::{
 };
 pub use flow::{FlowCheckpoint, FlowRow};
 pub use lag::{EndRow, LagRow, MAX_ROWS};
+pub use landmarks::{Landmark, MAX_LANDMARKS};
 
 /// The open history. Clones share it. Reading does not wait for writing.
 #[derive(Clone, Debug)]
@@ -91,6 +93,7 @@ impl History {
         let before = int((now - self.inner.retention).0);
         self.write("old history", async |connection, _| {
             alerts::retain(connection, now, self.inner.retention).await?;
+            landmarks::retain(connection, now, self.inner.retention).await?;
             delete_lag_before(connection, before).await?;
             while used_bytes(connection).await? > self.inner.max_bytes {
                 let oldest: Option<i64> = sqlx::query_scalar(OLDEST_LAG)

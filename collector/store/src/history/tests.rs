@@ -265,3 +265,37 @@ async fn history_that_is_too_large_loses_its_oldest_lag_and_nothing_of_the_flow(
     store.close().await;
     assert!(file.metadata().unwrap().len() <= 400_000);
 }
+
+#[tokio::test]
+async fn landmarks_are_kept_once_and_a_version_outlives_what_else_is_forgotten() {
+    use super::Landmark;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        history_retention: Duration::from_secs(3_600),
+        ..Options::default()
+    };
+    let store = Store::open(dir.path(), options, at(0)).await.unwrap();
+    let landmark = |seconds, kind: &str, text: &str| Landmark {
+        subject: "billing".into(),
+        at: at(seconds),
+        kind: kind.into(),
+        text: text.into(),
+    };
+    let all = [
+        landmark(10, "deployed", "4.17.0"),
+        landmark(20, "rebalanced", "3 members, 2 before"),
+        landmark(8_000, "rewound", "2 messages back on 1 partition"),
+    ];
+    let history = store.history();
+    history.add_landmarks(&all).await.unwrap();
+    history.add_landmarks(&all[1..]).await.unwrap();
+    let found = history.landmarks("billing", at(0), at(9_000), 2).await;
+    assert_eq!(found.unwrap(), [all[2].clone(), all[1].clone()]);
+    let found = history.landmarks("audit", at(0), at(9_000), 10).await;
+    assert_eq!(found.unwrap(), []);
+    history.retain(at(9_000)).await.unwrap();
+    let found = history.landmarks("billing", at(0), at(9_000), 10).await;
+    assert_eq!(found.unwrap(), [all[2].clone(), all[0].clone()]);
+    let versions = history.landmarks_of(["version", "deployed"]).await;
+    assert_eq!(versions.unwrap(), [all[0].clone()]);
+}

@@ -270,6 +270,14 @@ async fn a_damaged_history_is_set_aside_and_stops_no_start() {
     let memory = vec![7; 300];
     let saved = history.save_alerts(&[("engine", &memory)], &[], &[]).await;
     saved.unwrap();
+    let landmark = crate::Landmark {
+        subject: "billing".into(),
+        at: at(5),
+        kind: "version".into(),
+        text: "4.17.0".into(),
+    };
+    let landmarks = [landmark];
+    history.add_landmarks(&landmarks).await.unwrap();
     store.close().await;
     let whole = std::fs::read(engine.dir.path().join("history.db")).unwrap();
     let mut set_aside = 0;
@@ -296,6 +304,8 @@ async fn a_damaged_history_is_set_aside_and_stops_no_start() {
                 assert_eq!((saved.rows.len(), saved.last_block), (200, last));
                 let alerts = store.history().load_alerts().await.unwrap();
                 assert_eq!(alerts.memory["engine"], memory, "page {page}");
+                let kept = store.history().landmarks_of(["version"; 2]).await.unwrap();
+                assert_eq!(kept, landmarks, "page {page}");
             } else {
                 set_aside += 1;
                 assert_eq!(saved.pending, None, "page {page}");
