@@ -82,6 +82,30 @@ pub(crate) struct Series {
     pub(crate) points: Vec<(f64, Option<f64>)>,
 }
 
+/// Something that happened: a dashed line, with a word where there is room.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Flag {
+    /// When, in milliseconds since the epoch.
+    pub(crate) at: f64,
+    /// In a word or two, beside the line.
+    pub(crate) word: String,
+    /// In full, under the pointer.
+    pub(crate) text: String,
+}
+
+/// Returns the flags with whether there is room for their word: before the next flag, or the edge.
+fn with_room(flags: &[Flag], x: impl Fn(f64) -> f64, right: f64) -> Vec<(&Flag, bool)> {
+    flags
+        .iter()
+        .enumerate()
+        .map(|(index, flag)| {
+            let to = x(flag.at) + 4.0 + flag.word.chars().count() as f64 * GLYPH;
+            let next = flags.get(index + 1).map_or(right, |next| x(next.at));
+            (flag, to <= next.min(right))
+        })
+        .collect()
+}
+
 /// The moment under the pointer, shown on all charts of the page at once.
 #[derive(Clone, Copy)]
 pub(crate) struct Hover(RwSignal<Option<f64>>);
@@ -248,6 +272,12 @@ pub(crate) fn LineChart(
     /// Stretches to shade, as pairs of times: when it fired.
     #[prop(into, optional)]
     shades: Signal<Vec<(f64, f64)>>,
+    /// What happened, oldest first.
+    #[prop(into, optional)]
+    flags: Signal<Vec<Flag>>,
+    /// Their words are written too; not on each of several charts that stand one above the other.
+    #[prop(optional)]
+    worded: bool,
     /// Height in px.
     #[prop(default = 180.0)]
     height: f64,
@@ -321,6 +351,16 @@ pub(crate) fn LineChart(
                 })}
                 <path class=s.class d=line_path(&s.points, x, y)><title>{s.name.clone()}</title></path>
             }).collect_view()}
+            {flags.with(|flags| with_room(flags, x, width).into_iter()
+                .filter(|(flag, _)| (from..=to).contains(&flag.at))
+                .map(|(flag, fits)| view! {
+                    <g class="flag"><title>{flag.text.clone()}</title>
+                        <line class="ev" x1=x(flag.at) x2=x(flag.at) y1=TOP - 6.0 y2=base></line>
+                        // A line of one pixel is hard to point at.
+                        <rect x=x(flag.at) - 4.0 y=0.0 width="8" height=base fill="transparent"></rect>
+                        {(worded && fits).then(|| view! { <text class="evt" x=x(flag.at) + 4.0 y=TOP + 3.0>{flag.word.clone()}</text> })}
+                    </g>
+                }).collect_view())}
             {mark.map(|m| view! {
                 <line class="mark" x1=LEFT x2=width y1=y(m).round() y2=y(m).round()></line>
                 <text class="markt" x=LEFT + 4.0 y=y(m) - 4.0>{format!("mark {}", unit.write(m))}</text>
@@ -428,6 +468,21 @@ pub(crate) fn heat_class(lag_ms: Option<u64>, mark_ms: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flags_word_is_written_where_it_reaches_neither_the_next_nor_the_edge() {
+        let flag = |at| Flag {
+            at,
+            word: "fired".to_owned(),
+            text: String::new(),
+        };
+        let flags = [flag(0.0), flag(20.0), flag(100.0), flag(190.0)];
+        let fits: Vec<bool> = with_room(&flags, |at| at, 200.0)
+            .into_iter()
+            .map(|(_, fits)| fits)
+            .collect();
+        assert_eq!(fits, [false, true, true, false]);
+    }
 
     #[test]
     fn ticks_are_round_and_three_to_six() {

@@ -1,26 +1,29 @@
 //! Why is this group behind, since when, and will it recover?
 
+mod events;
 mod partitions;
 mod say;
+mod why;
 
 use std::sync::Arc;
 
-use highwater_shared::lag::{GroupDetail, GroupHistory, GroupMembers, SlowTrace, State};
+use highwater_shared::lag::{GroupDetail, GroupHistory, GroupMembers, State};
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
+use self::events::EventList;
 use self::partitions::{Heat, Retention};
+use self::why::Why;
 use super::lag::drains;
 use crate::api::{Fetched, fetch};
 use crate::components::chart::{Hover, LineChart, Series, Unit};
 use crate::components::icons::Icon;
 use crate::components::loading::{loaded, skeleton_rows};
-use crate::components::marks::{known, map_href, state_mark, trace_href};
+use crate::components::marks::{known, map_href, state_mark};
 use crate::components::page::Page;
 use crate::components::surface::{Card, Fig};
 use crate::format::{
-    age_text, bounded_lag, clock, count_full, duration_fine, duration_ms, duration_ns, plural,
-    rate, short_id, signed,
+    age_text, bounded_lag, count_full, duration_ms, plural, rate, signed, time_lag,
 };
 use crate::state::clock::{Second, now};
 use crate::state::query::{Query, segment};
@@ -76,7 +79,22 @@ fn Sentence(
     /// The page.
     parts: Parts,
 ) -> impl IntoView {
-    let Parts { query, detail, .. } = parts;
+    let Parts {
+        query,
+        detail,
+        history,
+        ..
+    } = parts;
+    let began = move || {
+        let since = detail.with(|d| {
+            d.summary
+                .state_since
+                .filter(|_| d.summary.state != State::Ok)
+        })?;
+        history
+            .data
+            .with(|h| events::shortly_before(&h.as_ref()?.events, since))
+    };
     let slow = move || {
         let q = detail.with(|d| format!("group = {}", say::quoted(&d.summary.group)));
         query.link("/traces", &[("q", &q)])
@@ -97,7 +115,8 @@ fn Sentence(
                 } else {
                     text.into_any()
                 }).collect_view())}</p>
-                <p class="t2 saymore">{move || detail.with(|d| say::more(&d.summary, now()))}</p>
+                <p class="t2 saymore">{move || detail.with(|d| say::more(&d.summary, now()))}
+                    {move || began().map(|text| format!(" {text}"))}</p>
             </div>
             <div class="row acts">
                 <a class="btn primary" href=slow>{Icon::Traces.draw("")}"See its traces"</a>
@@ -140,7 +159,13 @@ fn Figures(
     view! {
         <div class="strip">
             <Fig label="State" source=since value=Box::new(move || (move || detail.with(|d| state_mark(d.summary.state, d.summary.level, &d.summary.reason))).into_any())/>
-            <Fig label="Time lag" source=with(|d| format!("mark {}", duration_ms(d.summary.mark_ms)))
+            <Fig label="Time lag" source=with(|d| {
+                let mark = format!("mark {}", duration_ms(d.summary.mark_ms));
+                match &d.observed {
+                    Some(seen) => format!("{mark}; spans say {}", time_lag(seen.p50_ms)),
+                    None => mark,
+                }
+            })
                 value=Box::new(move || (move || detail.with(|d| {
                     let s = &d.summary;
                     let class = match crate::components::gauge::level_class(s.level) {
@@ -251,6 +276,7 @@ fn LagCharts(
     let mark = Signal::derive(move || Some(detail.with(|d| d.summary.mark_ms as f64)));
     let spoken =
         Signal::derive(move || history.with(|h| detail.with(|d| say::chart(&d.summary, h))));
+    let flags = Signal::derive(move || history.with(|h| events::flags(&h.events)));
     let sub = Signal::derive(move || {
         history.with(|h| format!("every {}, from offsets", duration_ms(h.step_ms)))
     });
@@ -258,127 +284,13 @@ fn LagCharts(
         <Card title="Lag" sub=sub>
             <div class="chartbox">
                 <h3 class="h3">"Time"<span class="t3">"age of the oldest message not yet consumed"</span></h3>
-                <LineChart series=series("time lag", "l1", |p| p.time_lag_ms) range=range unit=Unit::Millis mark=mark height=196.0 label=spoken/>
+                <LineChart series=series("time lag", "l1", |p| p.time_lag_ms) range=range unit=Unit::Millis mark=mark flags=flags worded=true height=196.0 label=spoken/>
                 <h3 class="h3">"Messages"<span class="t3">"that can still be read"</span></h3>
-                <LineChart series=series("messages", "l3", |p| p.lag_messages) range=range unit=Unit::Count height=104.0
+                <LineChart series=series("messages", "l3", |p| p.lag_messages) range=range unit=Unit::Count flags=flags height=104.0
                     label=Signal::derive(move || detail.with(|d| format!("Messages behind of {} over the range", d.summary.group)))/>
+                <EventList history=history/>
             </div>
         </Card>
-    }
-}
-
-/// Process time on the same time axis, and the slowest traces.
-#[component]
-fn Why(
-    /// The address.
-    query: Query,
-    /// The group.
-    detail: Signal<Arc<GroupDetail>>,
-    /// Its history.
-    history: Signal<Arc<GroupHistory>>,
-) -> impl IntoView {
-    let range = Memo::new(move |_| history.with(|h| range_ms(h)));
-    let seen = Memo::new(move |_| history.with(|h| h.process.iter().any(|p| p.p95_ns.is_some())));
-    let series = Signal::derive(move || {
-        history.with(|h| {
-            let line =
-                |name: &str,
-                 class,
-                 value: fn(&highwater_shared::lag::ProcessPoint) -> Option<u64>| {
-                    Series {
-                        name: name.to_owned(),
-                        class,
-                        filled: false,
-                        points: h
-                            .process
-                            .iter()
-                            .map(|p| (p.at.as_millis() as f64, value(p).map(|v| v as f64)))
-                            .collect(),
-                    }
-                };
-            vec![
-                line("p99", "l2", |p| p.p99_ns),
-                line("p95", "l1", |p| p.p95_ns),
-            ]
-        })
-    });
-    let failed = move || {
-        history.with(|h| {
-            let (errors, messages) = h.process.iter().fold((0_u64, 0_u64), |(e, m), p| {
-                (
-                    e.saturating_add(p.errors.unwrap_or(0)),
-                    m.saturating_add(p.messages.unwrap_or(0)),
-                )
-            });
-            crate::format::percent(errors, messages).map(|share| (errors, messages, share))
-        })
-    };
-    let spoken = Signal::derive(move || {
-        let last = history.with(|h| h.process.iter().rev().find_map(|p| p.p95_ns));
-        detail.with(|d| match last {
-            Some(p95) => format!(
-                "Process time of {} over the range; p95 at its end {}",
-                d.summary.group,
-                duration_ns(p95)
-            ),
-            None => format!("Process time of {} is not known: no spans", d.summary.group),
-        })
-    });
-    let slowest = Memo::new(move |_| history.with(|h| h.slowest.clone()));
-    view! {
-        <Card title="Why" sub="process time of this group's consumers, same time axis, from spans"
-            actions=move || view! { <span class="legend">
-                <span><i></i>"p95"</span><span><i class="dash2"></i>"p99"</span>
-                {move || failed().map(|(errors, messages, share)| view! {
-                    <span class:c-crit=move || { errors != 0 } title=format!("{} of {} attempts", count_full(errors), count_full(messages))>
-                        {format!("{share} failed")}
-                    </span>
-                })}
-            </span> }>
-            {move || if seen.get() {
-                view! {
-                    <div class="chartbox"><LineChart series=series range=range unit=Unit::Nanos height=128.0 label=spoken/></div>
-                }.into_any()
-            } else {
-                view! {
-                    <div class="blank short">{Icon::Uninstrumented.draw("")}<b class="fs14">"No span of this group's consumers"</b>
-                        <p class="fs12 t2">"Instrument the consumer, and its process time and slowest traces appear here."</p></div>
-                }.into_any()
-            }}
-            {move || (!slowest.with(Vec::is_empty)).then(|| view! { <SlowTraces query=query slowest=slowest/> })}
-        </Card>
-    }
-}
-
-/// The slowest traces of the group in the range.
-#[component]
-fn SlowTraces(
-    /// The address.
-    query: Query,
-    /// The traces.
-    slowest: Memo<Vec<SlowTrace>>,
-) -> impl IntoView {
-    view! {
-        <table class="tbl rows27" aria-label="Slowest traces">
-            <thead><tr><th class="w30"></th><th>"Slowest traces"</th><th class="r">"Process"</th><th>"Longest child"</th><th class="r">"Took"</th><th class="r">"Began"</th></tr></thead>
-            <tbody>{move || slowest.get().into_iter().map(|t| {
-                let href = trace_href(query, &t.trace_id, Some(&t.span_id));
-                view! {
-                    <tr data-testid="slow-trace" data-trace=t.trace_id.clone()>
-                        <td>{if t.error {
-                            view! { <span title="Failed">{Icon::Critical.draw("i-s c-crit")}<span class="vh">"failed"</span></span> }.into_any()
-                        } else {
-                            Icon::Ring.draw("i-s t3").into_any()
-                        }}</td>
-                        <td><a class="mono" href=href title=t.trace_id.clone()>{short_id(&t.trace_id)}</a></td>
-                        <td class="r semi">{duration_fine(t.process_ns)}</td>
-                        <td class="t2 cut">{t.longest_child.clone().unwrap_or_else(|| "none".to_owned())}</td>
-                        <td class="r">{t.longest_child_ns.map(duration_fine)}</td>
-                        <td class="r t2">{clock(t.start, now())}</td>
-                    </tr>
-                }
-            }).collect_view()}</tbody>
-        </table>
     }
 }
 
@@ -421,7 +333,7 @@ fn Members(
                 }.into_any(),
                 Some(list) => view! {
                     <div class="memberbox"><table class="tbl rows26" aria-label="Members">
-                        <thead><tr><th>"Client"</th><th>"Host"</th><th class="r">"Partitions"</th></tr></thead>
+                        <thead><tr><th>"Client"</th><th>"Host"</th><th class="r">"Partitions"</th><th class="r" title="Messages that can still be read on its partitions">"Lag"</th><th class="r" title="Committed a second on its partitions, from offsets">"Out"</th></tr></thead>
                         <tbody>{list.iter().map(|m| {
                             let topics = m.partitions.iter().map(|p| p.topic.as_str()).collect::<std::collections::BTreeSet<_>>();
                             let numbers = partitions::listed(&m.partitions, topics.len() > 1);
@@ -430,6 +342,13 @@ fn Members(
                                     <td class="mono" title=m.member_id.clone()>{m.client_id.clone()}</td>
                                     <td class="t2">{m.host.clone()}</td>
                                     <td class="r cut" title=partitions::listed(&m.partitions, true)>{if numbers.is_empty() { "none".to_owned() } else { numbers }}</td>
+                                    {detail.with(|d| {
+                                        let (lag, out) = partitions::of_member(&d.partitions, &m.member_id);
+                                        view! {
+                                            <td class="r">{known(lag.map(count_full), "A partition of it could not be read")}</td>
+                                            <td class="r t2">{known(out.map(rate), "Not known yet")}</td>
+                                        }
+                                    })}
                                 </tr>
                             }
                         }).collect_view()}</tbody>

@@ -51,6 +51,22 @@ pub(super) fn listed(partitions: &[MemberPartition], with_topic: bool) -> String
     out.join(", ")
 }
 
+/// Sums lag and commits a second of a member's partitions; `None` where it has none, or one of them is not known.
+pub(super) fn of_member(partitions: &[PartitionLag], member: &str) -> (Option<u64>, Option<f64>) {
+    let own = || {
+        partitions
+            .iter()
+            .filter(|p| p.member.as_deref() == Some(member))
+    };
+    if own().next().is_none() {
+        return (None, None);
+    }
+    (
+        own().map(|p| p.lag_messages).sum(),
+        own().map(|p| p.out_per_s).sum(),
+    )
+}
+
 /// Merges steps into at most [`COLUMNS`] cells: the worst of each, `None` only where nothing was read.
 fn cells(steps: &[Option<u64>]) -> Vec<Option<u64>> {
     let width = steps.len().div_ceil(COLUMNS).max(1);
