@@ -25,6 +25,8 @@ use crate::components::toast::Toasts;
 use crate::format::count_full;
 use crate::state::query::Query;
 
+pub(crate) use self::words::silence_of_group;
+
 /// What the parts of the page share.
 #[derive(Clone, Copy)]
 struct Desk {

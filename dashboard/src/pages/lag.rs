@@ -51,7 +51,7 @@ fn rows_of<'a>(groups: impl IntoIterator<Item = &'a GroupSummary>) -> Vec<Row> {
 }
 
 /// Returns how a state stands in the address: `falling_behind`.
-fn state_name(state: State) -> String {
+pub(super) fn state_name(state: State) -> String {
     serde_json::to_value(state)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
@@ -225,7 +225,7 @@ fn text(row: &Row) -> String {
 }
 
 /// Writes a number for a CSV; empty when unknown.
-fn raw<T: ToString>(value: Option<T>) -> String {
+pub(super) fn raw<T: ToString>(value: Option<T>) -> String {
     value.map(|v| v.to_string()).unwrap_or_default()
 }
 

@@ -14,6 +14,7 @@ use leptos_router::hooks::use_params_map;
 use self::events::EventList;
 use self::partitions::{Heat, Retention};
 use self::why::Why;
+use super::alerts::silence_of_group;
 use super::lag::drains;
 use crate::api::{Fetched, fetch};
 use crate::components::chart::{Hover, LineChart, Series, Unit};
@@ -99,6 +100,10 @@ fn Sentence(
         let q = detail.with(|d| format!("group = {}", say::quoted(&d.summary.group)));
         query.link("/traces", &[("q", &q)])
     };
+    let silence = move || {
+        let of = detail.with(|d| silence_of_group(&d.summary.cluster, &d.summary.group));
+        query.link("/alerts", &[("silence", &of)])
+    };
     let on_map = move || {
         detail.with(|d| {
             map_href(
@@ -121,6 +126,7 @@ fn Sentence(
             <div class="row acts">
                 <a class="btn primary" href=slow>{Icon::Traces.draw("")}"See its traces"</a>
                 <a class="btn" href=on_map>{Icon::Map.draw("")}"On the map"</a>
+                <a class="btn" href=silence data-testid="silence-group">{Icon::Silence.draw("")}"Silence"</a>
             </div>
         </div>
     }

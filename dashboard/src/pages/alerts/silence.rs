@@ -23,17 +23,18 @@ enum Length {
     Custom,
 }
 
-/// The panel, for `new` or for an alert by its id.
+/// The panel, for `new`, for a group, or for an alert by its id.
 #[component]
 pub(super) fn SilencePanel(
-    /// `new`, or an alert's id.
+    /// `new`, a group as the address names it, or an alert's id.
     of: String,
 ) -> impl IntoView {
     let desk = Desk::get_context();
     let second = Second::get_context();
-    let matchers = RwSignal::new(Matchers::default());
+    let of_group = words::group_of_silence(&of);
     // From a link the alerts may not be there yet: filled in once, when they are.
-    let filled = StoredValue::new(of == "new");
+    let filled = StoredValue::new(of == "new" || of_group.is_some());
+    let matchers = RwSignal::new(of_group.unwrap_or_default());
     let missing = RwSignal::new(false);
     Effect::new(move || {
         if filled.get_value() {

@@ -240,6 +240,25 @@ pub(super) fn matchers_of(alert: &Alert) -> Matchers {
     }
 }
 
+/// How the address asks for a silence of a group: `group:kafka/billing`.
+const OF_GROUP: &str = "group:";
+
+/// Names a group as the address of the silence's form has it.
+pub(crate) fn silence_of_group(cluster: &str, group: &str) -> String {
+    format!("{OF_GROUP}{cluster}/{group}")
+}
+
+/// Returns what a silence of a group that the address names would cover; `None` where it names none.
+pub(super) fn group_of_silence(of: &str) -> Option<Matchers> {
+    // A cluster's name has no slash; a group's may.
+    let (cluster, group) = of.strip_prefix(OF_GROUP)?.split_once('/')?;
+    Some(Matchers {
+        cluster: Some(cluster.to_owned()),
+        group: Some(group.to_owned()),
+        ..Matchers::default()
+    })
+}
+
 /// Returns when the clocks of the person's zone show 08:00 next.
 pub(super) fn next_morning(now: Instant) -> Instant {
     let shown = zone::shown(now);
@@ -333,6 +352,16 @@ pub(super) mod tests {
 
     fn said(alert: &Alert) -> String {
         plain(&facts(alert, at("03:12:40")).join(" · "))
+    }
+
+    #[test]
+    fn a_groups_page_leads_to_a_silence_of_that_group() {
+        let of = silence_of_group("kafka", "billing/eu");
+        let matchers = group_of_silence(&of).unwrap_or_default();
+        assert_eq!(matchers.cluster.as_deref(), Some("kafka"));
+        assert_eq!(matchers.group.as_deref(), Some("billing/eu"));
+        assert_eq!(matchers.rule, None);
+        assert_eq!(group_of_silence("new"), None);
     }
 
     #[test]

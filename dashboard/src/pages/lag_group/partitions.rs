@@ -8,9 +8,12 @@ use leptos::prelude::*;
 
 use crate::api::Fetched;
 use crate::components::chart::heat_class;
+use crate::components::copy::{csv_line, save};
+use crate::components::icons::Icon;
 use crate::components::marks::{known, state_class, state_icon, state_word};
 use crate::components::surface::Card;
 use crate::format::{bounded_lag, clock_short, count_full, duration_ms, signed, time_lag};
+use crate::pages::lag::{raw, state_name};
 use crate::state::clock::now;
 
 /// Columns of the heat map at most.
@@ -140,7 +143,12 @@ pub(super) fn Heat(
         }
     };
     view! {
-        <Card title="Partitions" sub=sub actions=move || view! { {legend} }>
+        <Card title="Partitions" sub=sub actions=move || view! {
+            {legend}
+            <button class="btn s" title="Download every partition as CSV" data-testid="partitions-csv" on:click=move |_| detail.with_untracked(|d| {
+                save(&format!("highwater-{}.csv", d.summary.group), "text/csv;charset=utf-8", &csv(d));
+            })>{Icon::Download.draw("")}"CSV"</button>
+        }>
             <div class="body heatbody">
                 <div class="heat">
                     <span class="hh">"Part."</span><span class="hh">{heading}</span><span class="hh num r">"Lag"</span><span class="hh num r">"Time"</span><span class="hh">"Member"</span>
@@ -165,6 +173,46 @@ pub(super) fn Heat(
             </div>
         </Card>
     }
+}
+
+/// Writes every partition as CSV: raw numbers, the unit in the header, empty for unknown.
+fn csv(detail: &GroupDetail) -> String {
+    const HEADER: [&str; 14] = [
+        "topic",
+        "partition",
+        "state",
+        "committed_offset",
+        "log_start_offset",
+        "end_offset",
+        "lag_messages",
+        "lag_by_tools",
+        "lost_messages",
+        "time_lag_seconds",
+        "in_per_s",
+        "out_per_s",
+        "member",
+        "reason",
+    ];
+    let mut text = csv_line(&HEADER.map(str::to_owned));
+    for p in &detail.partitions {
+        text.push_str(&csv_line(&[
+            p.topic.clone(),
+            p.partition.to_string(),
+            state_name(p.state),
+            raw(p.committed_offset),
+            raw(p.log_start_offset),
+            raw(p.end_offset),
+            raw(p.lag_messages),
+            raw(p.lag_by_tools),
+            raw(p.lost_messages),
+            raw(p.time_lag_ms.map(|ms| ms as f64 / 1_000.0)),
+            raw(p.in_per_s),
+            raw(p.out_per_s),
+            p.member.clone().unwrap_or_default(),
+            p.reason.clone(),
+        ]));
+    }
+    text
 }
 
 /// A row of the heat map.
