@@ -138,7 +138,6 @@ impl Watch {
                 let questions = {
                     let mut lag = self.lag.write();
                     lag.step(&sample, at);
-                    self.landmarks.note_sample(&sample, lag.groups(), at);
                     lag.questions(&sample.cluster, at)
                 };
                 {
@@ -149,6 +148,8 @@ impl Watch {
                     }
                 }
                 self.note(&sample, at, rows);
+                self.landmarks
+                    .note_sample(&sample, self.lag.read().groups(), at);
                 self.clusters.set_sample(sample);
                 for topic in [topic::GROUPS, topic::DEAD_LETTERS, topic::TOPOLOGY] {
                     self.events.publish(topic, at);
