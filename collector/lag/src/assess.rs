@@ -29,7 +29,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) place: String,
     pub(crate) committed: i64,
     pub(crate) log_start: Option<i64>,
-    /// Log start as of the sample before: below it, nothing was left when the committed offset was read.
+    /// Log start as known before this sample: below it, nothing was left when the committed offset was read.
     pub(crate) log_start_before: Option<i64>,
     pub(crate) end: i64,
     pub(crate) last_stable: Option<i64>,

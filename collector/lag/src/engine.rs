@@ -30,8 +30,12 @@ const SEED_AGES: [Duration; 7] = [
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Partition {
     ends: EndHistory,
+    /// The log of this name is this one since then; what was seen before is of another.
+    #[serde(default)]
+    log_since: UnixNanos,
+    /// As last known.
     log_start: Option<i64>,
-    /// As of the sample before the last.
+    /// As known before that.
     log_start_before: Option<i64>,
     last_stable: Option<i64>,
     /// The last stable offset stands where it stands since.
@@ -49,6 +53,30 @@ struct Group {
     state: Option<(State, UnixNanos)>,
     #[serde(with = "highwater_model::pairs")]
     tracks: BTreeMap<TopicPartition, Track>,
+    /// States of partitions that have no offsets to follow: no commit yet, or none that could be read.
+    #[serde(default, with = "highwater_model::pairs")]
+    untracked: BTreeMap<TopicPartition, (State, UnixNanos)>,
+}
+
+impl Group {
+    /// Notes a partition's state; says since when it holds.
+    fn enter(&mut self, key: &TopicPartition, state: State, now: UnixNanos) -> UnixNanos {
+        if let Some(track) = self.tracks.get_mut(key) {
+            return enter(&mut track.state, state, now);
+        }
+        match self.untracked.get(key) {
+            Some((held, since)) if *held == state => *since,
+            _ => {
+                self.untracked.insert(key.clone(), (state, now));
+                now
+            }
+        }
+    }
+
+    /// Every partition that was last told.
+    fn places(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.tracks.keys().chain(self.untracked.keys())
+    }
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -350,6 +378,19 @@ impl LagEngine {
         let Some(memory) = self.memory.clusters.get_mut(cluster) else {
             return;
         };
+        // Also those that nobody was told of since a restart: it was unknown then.
+        for group in memory.groups.values_mut() {
+            enter(&mut group.state, State::Unknown, now);
+            let states = group.tracks.values_mut().map(|track| &mut track.state);
+            for state in states {
+                enter(state, State::Unknown, now);
+            }
+            for (state, since) in group.untracked.values_mut() {
+                if *state != State::Unknown {
+                    (*state, *since) = (State::Unknown, now);
+                }
+            }
+        }
         for ((owner, name), group) in &mut self.groups {
             if &**owner != cluster {
                 continue;
@@ -357,15 +398,14 @@ impl LagEngine {
             let group = Arc::make_mut(group);
             let sentence = format!("The lag of {name} is unknown: {reason}");
             let mut remembered = memory.groups.get_mut(name);
+            let mut enter_unknown = |key: &TopicPartition| {
+                let group = remembered.as_mut();
+                group.map_or(now, |group| group.enter(key, State::Unknown, now))
+            };
             for (key, lag) in &mut group.partitions {
-                let known = unknown_now(lag, sentence.clone());
-                let track = remembered
-                    .as_mut()
-                    .and_then(|group| group.tracks.get_mut(key));
-                let since = track.map_or(now, |track| enter(&mut track.state, State::Unknown, now));
                 *lag = PartitionLag {
-                    state_since: since,
-                    ..known
+                    state_since: enter_unknown(key),
+                    ..unknown_now(lag, sentence.clone())
                 };
             }
             group.state = State::Unknown;
@@ -423,13 +463,24 @@ impl Cluster {
         // A topic that is gone is forgotten; a partition that could not be read is not.
         self.partitions
             .retain(|key, _| sample.topics.contains_key(&key.topic));
-        let consumed: BTreeSet<&TopicPartition> = sample
-            .groups
-            .values()
-            .flat_map(|group| group.committed.keys())
-            .collect();
+        let mut consumed: BTreeSet<&TopicPartition> = BTreeSet::new();
+        for (name, facts) in &sample.groups {
+            consumed.extend(facts.committed.keys());
+            // One that could not be read this time goes on reading what it read.
+            if facts.error.is_some()
+                && let Some(group) = self.groups.get(name)
+            {
+                consumed.extend(group.places());
+            }
+        }
         for (key, read) in &sample.partitions {
-            let partition = self.partitions.entry(key.clone()).or_default();
+            let partition = self
+                .partitions
+                .entry(key.clone())
+                .or_insert_with(|| Partition {
+                    log_since: read.read_at,
+                    ..Partition::default()
+                });
             partition.observe(read);
             if !consumed.contains(key) {
                 partition.ends.keep_since(now - config.window * 2);
@@ -442,16 +493,16 @@ impl Cluster {
 impl Partition {
     fn observe(&mut self, read: &PartitionOffsets) {
         if let Ok(log_start) = read.log_start {
-            // A log start that went back is another log.
+            // A log start that went back is another log, with a past of its own.
             if self.log_start.is_some_and(|before| log_start < before) {
                 self.ends.clear();
                 self.log_start = None;
+                self.log_since = read.read_at;
+                self.seeded = false;
+                self.asked = None;
             }
             self.log_start_before = self.log_start;
             self.log_start = Some(log_start);
-        } else {
-            self.log_start_before = None;
-            self.log_start = None;
         }
         if let Ok(end) = read.end {
             self.ends.observe(read.read_at, end);
@@ -497,6 +548,9 @@ impl Step<'_> {
             group
                 .tracks
                 .retain(|key, _| facts.committed.contains_key(key));
+            group
+                .untracked
+                .retain(|key, _| facts.committed.contains_key(key));
         }
         // First every partition's window: what one does is judged by what the others do.
         let readable: BTreeMap<&TopicPartition, Readable<'_>> = facts
@@ -511,25 +565,34 @@ impl Step<'_> {
                 committed: known.committed,
                 end: known.end,
             };
-            group
-                .tracks
-                .entry(key.clone())
-                .and_modify(|track| track.observe(point, self.config.window, outage))
-                .or_insert_with(|| Track::new(point));
+            let log_since = known.remembered.log_since;
+            if let Some(track) = group.tracks.get_mut(key) {
+                track.observe(point, log_since, self.config.window, outage);
+            } else {
+                let mut track = Track::new(point);
+                track.state = group.untracked.remove(key);
+                group.tracks.insert(key.clone(), track);
+            }
         }
         let motion = self.motion(group);
 
         let mut clamps = 0;
         let mut partitions = BTreeMap::new();
-        if let (Some(why), Some(previous)) = (&facts.error, previous) {
+        if let Some(why) = &facts.error {
             // Its partitions do not vanish because they could not be read this time.
-            for (key, last) in &previous.partitions {
+            let keys: Vec<TopicPartition> = match previous {
+                Some(previous) => previous.partitions.keys().cloned().collect(),
+                None => group.places().cloned().collect(),
+            };
+            for key in keys {
                 let reason = format!("The lag of {} is unknown: {why}.", self.name);
-                let mut lag = unknown_now(last, reason);
-                if let Some(track) = group.tracks.get_mut(key) {
-                    lag.state_since = enter(&mut track.state, State::Unknown, self.now);
-                }
-                partitions.insert(key.clone(), lag);
+                let last = previous.and_then(|previous| previous.partitions.get(&key));
+                let state_since = group.enter(&key, State::Unknown, self.now);
+                let lag = match last {
+                    Some(last) => unknown_now(last, reason),
+                    None => self.forgotten(group.tracks.get(&key), reason),
+                };
+                partitions.insert(key, PartitionLag { state_since, ..lag });
             }
         }
         for (key, committed) in &facts.committed {
@@ -539,11 +602,12 @@ impl Step<'_> {
                     clamps += u64::from(clamped);
                     lag
                 }
-                _ => self.unreadable(key, committed),
+                (_, track) => PartitionLag {
+                    moved_at: track.and_then(|track| track.moved_at),
+                    ..self.unreadable(key, committed)
+                },
             };
-            if let Some(track) = group.tracks.get_mut(key) {
-                lag.state_since = enter(&mut track.state, lag.state, self.now);
-            }
+            lag.state_since = group.enter(key, lag.state, self.now);
             partitions.insert(key.clone(), lag);
         }
         (self.summarise(group, partitions), clamps)
@@ -561,6 +625,23 @@ impl Step<'_> {
             read,
             remembered: self.partitions.get(key)?,
         })
+    }
+
+    /// A partition that cannot be read, and was last read before a restart.
+    fn forgotten(&self, track: Option<&Track>, reason: String) -> PartitionLag {
+        let last = track.and_then(Track::last);
+        PartitionLag {
+            end: last.map(|last| last.end),
+            read_at: last.map(|last| last.at),
+            moved_at: track.and_then(|track| track.moved_at),
+            ..assess::unreadable(
+                State::Unknown,
+                reason,
+                last.map(|last| last.committed),
+                None,
+                self.now,
+            )
+        }
     }
 
     fn motion(&self, group: &Group) -> GroupMotion {
@@ -596,7 +677,7 @@ impl Step<'_> {
             group: self.name,
             place: format!("{}/{}", key.topic, key.partition),
             committed: known.committed,
-            log_start: known.remembered.log_start,
+            log_start: known.read.log_start.as_ref().ok().copied(),
             log_start_before: known.remembered.log_start_before,
             end: known.end,
             last_stable: known

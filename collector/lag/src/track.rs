@@ -76,8 +76,15 @@ impl Track {
         }
     }
 
-    /// Takes a sample. After a gap longer than `outage`, what stands still is counted anew.
-    pub(crate) fn observe(&mut self, point: Point, window: Duration, outage: Duration) {
+    /// Takes a sample of the log that is there since `log_since`. After a gap longer than `outage`, what stands still is
+    /// counted anew.
+    pub(crate) fn observe(
+        &mut self,
+        point: Point,
+        log_since: UnixNanos,
+        window: Duration,
+        outage: Duration,
+    ) {
         let Some(&last) = self.points.back() else {
             *self = Self::new(point);
             return;
@@ -85,13 +92,20 @@ impl Track {
         if last.at >= point.at {
             return;
         }
+        let another_log = last.at < log_since;
+        // Also when nobody looked meanwhile: that it went back is seen now.
+        let rewind = (point.committed < last.committed).then(|| Rewind {
+            at: point.at,
+            by: last.committed.abs_diff(point.committed),
+        });
         if since(point.at, last.at) > outage {
             // Nobody looked for a long time: what stood still in between cannot be told. What a read has
             // shown holds as long as the committed offset is the same.
             let known = std::mem::replace(self, Self::new(point));
             self.state = known.state;
             self.moved_at = known.moved_at;
-            if point.end >= last.end {
+            self.rewind = rewind;
+            if point.end >= last.end && !another_log {
                 self.empty = known.empty;
                 self.readable_at = known.readable_at;
             }
@@ -102,17 +116,19 @@ impl Track {
             self.end_when_still = point.end;
             self.moved_at = Some(point.at);
         }
-        if point.committed < last.committed {
-            self.rewind = Some(Rewind {
-                at: point.at,
-                by: last.committed.abs_diff(point.committed),
-            });
+        if rewind.is_some() {
+            self.rewind = rewind;
             // Rates and trends begin anew.
             self.points.clear();
-        } else if point.end < last.end {
+        }
+        if another_log || point.end < last.end {
             // The log was cut or made anew: what was found in it is of other records.
             self.points.clear();
-            self.end_when_still = self.end_when_still.min(point.end);
+            self.end_when_still = if another_log {
+                point.end
+            } else {
+                self.end_when_still.min(point.end)
+            };
             (self.empty, self.readable_at) = (None, None);
         }
         self.points.push_back(point);
@@ -141,6 +157,11 @@ impl Track {
     /// The committed offset stood still for the window, and the end moved on meanwhile.
     pub(crate) fn still_for(&self, window: Duration, now: UnixNanos) -> bool {
         since(now, self.still_since) >= window
+    }
+
+    /// The last sample.
+    pub(crate) fn last(&self) -> Option<Point> {
+        self.points.back().copied()
     }
 
     /// The end has moved on since the committed offset stands.
@@ -226,7 +247,7 @@ mod tests {
         });
         let mut track = Track::new(points.next().unwrap());
         for point in points {
-            track.observe(point, WINDOW, WINDOW);
+            track.observe(point, at(0), WINDOW, WINDOW);
         }
         track
     }

@@ -161,6 +161,11 @@ impl Bench {
         self.group()
     }
 
+    fn restart(&mut self) {
+        let kept = serde_json::to_string(self.engine.checkpoint()).unwrap();
+        self.engine = LagEngine::restore(Config::default(), serde_json::from_str(&kept).unwrap());
+    }
+
     fn group(&self) -> GroupLag {
         self.engine.groups()[&(reason("kafka"), reason("billing"))]
             .as_ref()
@@ -707,8 +712,7 @@ fn a_restart_keeps_states_and_ages() {
     bench.polls(25, stopped);
     let before = bench.group();
     assert_eq!(before.state, State::Stopped);
-    let kept = serde_json::to_string(bench.engine.checkpoint()).unwrap();
-    bench.engine = LagEngine::restore(Config::default(), serde_json::from_str(&kept).unwrap());
+    bench.restart();
     let after = bench.poll(&stopped(25));
     assert_eq!(after.state, State::Stopped);
     assert_eq!(after.state_since, before.state_since);
@@ -717,6 +721,114 @@ fn a_restart_keeps_states_and_ages() {
         before.time_lag.unwrap().bound
     );
     assert!(after.time_lag.unwrap().duration > before.time_lag.unwrap().duration);
+}
+
+#[test]
+fn a_partition_without_a_commit_is_in_that_state_since_it_was_first_seen_so() {
+    let mut bench = Bench::new();
+    let mut none = row(0, 0, 100);
+    none.committed = Ok(None);
+    bench.polls(3, |_| vec![none.clone()]);
+    bench.restart();
+    let group = bench.poll(&[none.clone()]);
+    assert_eq!(only(&group).state, State::NoCommit);
+    assert_eq!(only(&group).state_since, at(0));
+    let group = bench.poll(&[row(0, 100, 100)]);
+    assert_eq!(only(&group).state_since, at(bench.now - POLL));
+}
+
+#[test]
+fn a_group_that_cannot_be_read_right_after_a_restart_keeps_its_partitions() {
+    let mut bench = Bench::new();
+    bench.poll(&[row(0, 10, 100)]);
+    bench.restart();
+    bench.error = Some(reason("Broker: Group authorization failed"));
+    let group = bench.poll(&[row(0, 10, 100)]);
+    let lag = only(&group);
+    assert_eq!((lag.state, lag.lag_messages), (State::Unknown, None));
+    assert_eq!((lag.committed, lag.end), (Some(10), Some(100)));
+    bench.error = None;
+    let group = bench.poll(&[row(0, 10, 100)]);
+    let known_again = at(bench.now - POLL);
+    assert_eq!(only(&group).state_since, known_again);
+    // Nor is a cluster forgotten that cannot be reached then.
+    bench.restart();
+    let lost = at(bench.now);
+    bench.engine.cluster_lost("kafka", "no broker.", lost);
+    bench.now += POLL;
+    let group = bench.poll(&[row(0, 10, 100)]);
+    assert!(group.state_since > lost && only(&group).state_since > lost);
+}
+
+#[test]
+fn a_group_that_cannot_be_read_for_a_while_keeps_the_ages_of_what_it_reads() {
+    let mut bench = Bench::new();
+    let steady = |i: i64| vec![row(0, 0, 100 + i * 10)];
+    bench.polls(100, steady);
+    bench.error = Some(reason("the group's coordinator is not available"));
+    bench.poll(&steady(100));
+    bench.error = None;
+    let mut read = row(0, 200, 1_110);
+    read.log_start = Ok(100);
+    let age = only(&bench.poll(&[read])).time_lag.unwrap();
+    assert_eq!(age.bound, Bound::Exact);
+    assert_eq!(age.duration, Duration::from_secs((101 - 10) * POLL));
+}
+
+#[test]
+fn an_offset_set_back_while_nobody_looked_is_rewound() {
+    let mut bench = Bench::new();
+    bench.polls(10, |i| vec![row(0, i * 10, i * 10)]);
+    bench.now += 3_600;
+    let group = bench.poll(&[row(0, 40, 90)]);
+    assert_eq!(group.state, State::Rewound);
+    assert_eq!(only(&group).rewound.unwrap().messages, 50);
+}
+
+#[test]
+fn a_log_start_that_could_not_be_read_once_hides_no_loss_and_no_other_log() {
+    let from = |start: Known<i64>, committed: i64, end: i64| {
+        let mut row = row(0, committed, end);
+        row.log_start = start;
+        vec![row]
+    };
+    let mut bench = Bench::new();
+    bench.poll(&from(Ok(50), 60, 100));
+    bench.poll(&from(Err(reason("no leader")), 60, 100));
+    // Deleted up to 80 by then: one sample may be a race, but 60 was kept two samples ago.
+    assert_eq!(
+        only(&bench.poll(&from(Ok(80), 40, 100))).lost_messages,
+        Some(10)
+    );
+    bench.poll(&from(Err(reason("no leader")), 40, 100));
+    // Made anew, and filled further than it was.
+    let age = only(&bench.poll(&from(Ok(0), 90, 120))).time_lag;
+    assert_eq!(age, None, "one reading of this log is known");
+}
+
+#[test]
+fn what_was_read_in_a_log_tells_nothing_of_one_made_anew() {
+    let mut bench = Bench::new();
+    let mut old = row(0, 98, 100);
+    old.log_start = Ok(50);
+    bench.polls(6, |_| vec![old.clone()]);
+    let question = bench.engine.marker_questions(at(bench.now)).remove(0);
+    bench.engine.answer_marker(&question, None, 100);
+    assert_eq!(bench.poll(&[old]).lag_messages, Some(0));
+    // The new log has a record at 98.
+    let group = bench.poll(&[row(0, 98, 100)]);
+    assert_eq!(group.lag_messages, Some(2));
+    assert_eq!(only(&group).out_per_s, None, "rates begin anew");
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_still_says_when_it_moved() {
+    let mut bench = Bench::new();
+    bench.polls(3, |i| vec![row(0, i * 10, 100)]);
+    let mut row = row(0, 20, 0);
+    row.end = Err(reason("the partition has no leader"));
+    let group = bench.poll(&[row]);
+    assert_eq!(only(&group).moved_at, Some(at(2 * POLL)));
 }
 
 #[test]
