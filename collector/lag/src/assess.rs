@@ -91,8 +91,9 @@ pub(crate) fn assess(
     let compacted = facts.topic.and_then(|topic| topic.compacted) == Some(true);
 
     let lost = lost_messages(&facts, track, now);
+    let found = track.found();
     let position = facts.committed.max(facts.log_start.unwrap_or(0));
-    let nothing_readable = track
+    let nothing_readable = found
         .empty
         .is_some_and(|(from, upto)| from == facts.committed && upto >= facts.end && from < upto);
     let (lag_messages, open_transaction) = if beyond_end {
@@ -102,7 +103,7 @@ pub(crate) fn assess(
     } else {
         let (readable, open) = readable(&facts, position);
         // What a bounded read has shown to be empty stays so when more is appended.
-        let empty = track
+        let empty = found
             .empty
             .filter(|(from, upto)| *from == facts.committed && *upto < facts.end)
             .map_or(0, |(from, upto)| distance(from, upto));
@@ -115,7 +116,7 @@ pub(crate) fn assess(
                 bound: Bound::Exact,
             });
         }
-        let unread = track
+        let unread = found
             .empty
             .filter(|(from, _)| *from == facts.committed)
             .map_or(position, |(_, upto)| upto.max(position));
@@ -128,7 +129,7 @@ pub(crate) fn assess(
         .or_else(|| history.rate(config.window));
     let out_per_s = rates.map(|(_, committed)| committed);
     let rate_from = in_per_s.and_then(|_| match rates {
-        Some(_) => track.rates_from(),
+        Some(_) => Some(track.rates_from()),
         None => history.rate_from(config.window),
     });
     let drain = drain(lag_messages, rates);
@@ -156,7 +157,7 @@ pub(crate) fn assess(
         drain,
         retention_left,
         moved_at: track.moved_at,
-        rewound: track.rewind.map(|rewind| Rewound {
+        rewound: found.rewind.map(|rewind| Rewound {
             at: rewind.at,
             messages: rewind.by,
         }),
@@ -196,10 +197,10 @@ fn lost_messages(facts: &Facts<'_>, track: &mut Track, now: UnixNanos) -> Option
     if let (Some(before), Some(start)) = (facts.log_start_before, facts.log_start) {
         let lost = distance(facts.committed, before.min(start));
         if lost > 0 {
-            track.lost = Some((now, lost));
+            track.find(|found| found.lost = Some((now, lost)));
         }
     }
-    track.lost.map(|(_, lost)| lost)
+    track.found().lost.map(|(_, lost)| lost)
 }
 
 fn drain(lag_messages: Option<u64>, rates: Option<(f64, f64)>) -> Option<Duration> {
@@ -251,7 +252,7 @@ fn state(
     }
     // A consumer may leave the tail of a quiet topic uncommitted. It is stuck when the end moved on without it, or
     // when a read has shown that a message waits.
-    let waits = track.end_moved_on() || track.readable_at == Some(facts.committed);
+    let waits = track.end_moved_on() || track.found().readable_at == Some(facts.committed);
     if track.still_for(config.window, now) && waits {
         return if facts.motion.moved {
             State::Stalled
@@ -262,7 +263,7 @@ fn state(
     if track.falls_behind(config.window) {
         return State::FallingBehind;
     }
-    if track.rewind.is_some() {
+    if lag.rewound.is_some() {
         return State::Rewound;
     }
     State::Ok
@@ -301,8 +302,8 @@ fn reason(lag: &PartitionLag, facts: &Facts<'_>, track: &Track, now: UnixNanos) 
             format!("{group} is {amount} behind on {place} and falling further behind")
         }
         State::Rewound => {
-            let (by, ago) = track.rewind.map_or((0, Duration::ZERO), |rewind| {
-                (rewind.by, since(now, rewind.at))
+            let (by, ago) = lag.rewound.map_or((0, Duration::ZERO), |rewind| {
+                (rewind.messages, since(now, rewind.at))
             });
             format!(
                 "{group} went back by {} on {place} {} ago and is {amount} behind",
@@ -338,6 +339,8 @@ fn reason(lag: &PartitionLag, facts: &Facts<'_>, track: &Track, now: UnixNanos) 
         facts.topic.and_then(|topic| topic.retention_ms),
     ));
     sentence.push('.');
+    // There are many, and they stay until the next sample.
+    sentence.shrink_to_fit();
     sentence
 }
 

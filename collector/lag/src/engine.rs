@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::assess::{self, Facts, GroupMotion};
 use crate::history::{EndHistory, since};
-use crate::track::{Point, Track};
+use crate::points::Point;
+use crate::track::Track;
 use crate::types::{Config, GroupLag, PartitionLag, State, TimeLag};
 
 /// Ages at which a partition's end is asked for when nothing is known of its past.
@@ -88,7 +89,7 @@ struct Cluster {
 }
 
 /// What the engine remembers, to be kept over a restart: history of ends, windows, states. Serialisable; a partition
-/// takes a few kilobytes.
+/// takes up to a few kilobytes.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
     clusters: BTreeMap<Arc<str>, Cluster>,
@@ -108,7 +109,7 @@ pub struct MarkerQuestion {
     pub committed: i64,
 }
 
-/// Computes lag from samples. Holds a few kilobytes a partition.
+/// Computes lag from samples. Holds up to a few kilobytes a partition.
 #[derive(Debug)]
 pub struct LagEngine {
     config: Config,
@@ -151,8 +152,10 @@ impl LagEngine {
     /// What history keeps of a cluster's groups as they are now, read at `at`: a row a partition.
     #[must_use]
     pub fn rows(&self, cluster: &str, at: UnixNanos) -> Vec<LagRow> {
-        let mut rows = Vec::new();
-        for ((name, group), lag) in self.groups.iter().filter(|((c, _), _)| **c == *cluster) {
+        let groups = || self.groups.iter().filter(|((c, _), _)| **c == *cluster);
+        // Of a large cluster this is the largest piece: doubling would copy it, and leave room empty.
+        let mut rows = Vec::with_capacity(groups().map(|(_, lag)| lag.partitions.len()).sum());
+        for ((name, group), lag) in groups() {
             rows.extend(lag.partitions.iter().map(|(key, lag)| LagRow {
                 cluster: Arc::clone(name),
                 group: Arc::clone(group),
@@ -278,10 +281,10 @@ impl LagEngine {
         questions
     }
 
-    /// Where a bounded, group-less read should look whether there is anything to read. Answers go to
-    /// [`Self::answer_marker`]; until then the lag stands as the offsets have it.
+    /// Where a bounded, group-less read should look whether there is anything to read: `most` places at most. Answers go
+    /// to [`Self::answer_marker`]; until then the lag stands as the offsets have it.
     #[must_use]
-    pub fn marker_questions(&self, now: UnixNanos) -> Vec<MarkerQuestion> {
+    pub fn marker_questions(&self, now: UnixNanos, most: usize) -> Vec<MarkerQuestion> {
         let patience = self.config.window.min(Duration::from_secs(60));
         let mut questions = Vec::new();
         for ((cluster, name), group) in &self.groups {
@@ -305,7 +308,13 @@ impl LagEngine {
                         .ends
                         .still_since()
                         .is_some_and(|at| since(now, at) >= patience);
-                if quiet && lag.open_transaction.is_none() && track.readable_at != Some(committed) {
+                if quiet
+                    && lag.open_transaction.is_none()
+                    && track.found().readable_at != Some(committed)
+                {
+                    if questions.len() == most {
+                        return questions;
+                    }
                     questions.push(MarkerQuestion {
                         cluster: Arc::clone(cluster),
                         group: Arc::clone(name),
@@ -336,8 +345,8 @@ impl LagEngine {
             return;
         };
         match first_readable {
-            Some(_) => track.readable_at = Some(question.committed),
-            None => track.empty = Some((question.committed, end)),
+            Some(_) => track.find(|found| found.readable_at = Some(question.committed)),
+            None => track.find(|found| found.empty = Some((question.committed, end))),
         }
     }
 
@@ -559,6 +568,7 @@ impl Step<'_> {
             .filter_map(|(key, committed)| Some((key, self.readable(key, committed)?)))
             .collect();
         let outage = self.config.window.max(self.config.exact_gap);
+        let mut new_tracks = Vec::new();
         for (&key, known) in &readable {
             let point = Point {
                 at: known.read.read_at,
@@ -571,13 +581,19 @@ impl Step<'_> {
             } else {
                 let mut track = Track::new(point);
                 track.state = group.untracked.remove(key);
-                group.tracks.insert(key.clone(), track);
+                new_tracks.push((key.clone(), track));
             }
+        }
+        // A map that is made of all its pairs at once has no room left in it; pairs added in order leave half.
+        if group.tracks.is_empty() {
+            group.tracks = new_tracks.into_iter().collect();
+        } else {
+            group.tracks.extend(new_tracks);
         }
         let motion = self.motion(group);
 
         let mut clamps = 0;
-        let mut partitions = BTreeMap::new();
+        let mut partitions = Vec::with_capacity(facts.committed.len());
         if let Some(why) = &facts.error {
             // Its partitions do not vanish because they could not be read this time.
             let keys: Vec<TopicPartition> = match previous {
@@ -592,7 +608,7 @@ impl Step<'_> {
                     Some(last) => unknown_now(last, reason),
                     None => self.forgotten(group.tracks.get(&key), reason),
                 };
-                partitions.insert(key, PartitionLag { state_since, ..lag });
+                partitions.push((key, PartitionLag { state_since, ..lag }));
             }
         }
         for (key, committed) in &facts.committed {
@@ -608,9 +624,12 @@ impl Step<'_> {
                 },
             };
             lag.state_since = group.enter(key, lag.state, self.now);
-            partitions.insert(key.clone(), lag);
+            partitions.push((key.clone(), lag));
         }
-        (self.summarise(group, partitions), clamps)
+        (
+            self.summarise(group, partitions.into_iter().collect()),
+            clamps,
+        )
     }
 
     fn readable<'a>(
@@ -629,7 +648,7 @@ impl Step<'_> {
 
     /// A partition that cannot be read, and was last read before a restart.
     fn forgotten(&self, track: Option<&Track>, reason: String) -> PartitionLag {
-        let last = track.and_then(Track::last);
+        let last = track.map(Track::last);
         PartitionLag {
             end: last.map(|last| last.end),
             read_at: last.map(|last| last.at),
@@ -764,7 +783,8 @@ impl Step<'_> {
         };
         let lagging = || all().filter(|lag| lag.lag_messages != Some(0));
         let drain = if lagging().all(|lag| lag.drain.is_some()) && !partitions.is_empty() {
-            all().filter_map(|lag| lag.drain).max()
+            // Nothing to read is caught up, also where there are no rates to tell it from.
+            Some(all().filter_map(|lag| lag.drain).max().unwrap_or_default())
         } else {
             None
         };

@@ -14,6 +14,7 @@
 mod assess;
 mod engine;
 mod history;
+mod points;
 mod track;
 mod types;
 pub mod words;

@@ -1,12 +1,12 @@
 //! What a group did on a partition over the window.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use highwater_model::UnixNanos;
 use serde::{Deserialize, Serialize};
 
 use crate::history::since;
+use crate::points::{Point, Points};
 use crate::types::State;
 
 /// Points kept at most: a poll a second over the default window.
@@ -18,20 +18,6 @@ const COMMIT_SWING: Duration = Duration::from_secs(5);
 /// Points that a trend needs.
 const TREND_POINTS: usize = 4;
 
-/// One sample of a group's partition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Point {
-    pub(crate) at: UnixNanos,
-    pub(crate) committed: i64,
-    pub(crate) end: i64,
-}
-
-impl Point {
-    fn lag(self) -> i64 {
-        self.end.saturating_sub(self.committed).max(0)
-    }
-}
-
 /// A committed offset that went back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Rewind {
@@ -42,13 +28,22 @@ pub(crate) struct Rewind {
 /// The committed offset of one group on one partition, over the window.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Track {
-    points: VecDeque<Point>,
+    points: Points,
     /// The committed offset has stood where it stands since then, as far as seen.
     pub(crate) still_since: UnixNanos,
     /// The end at that time.
     pub(crate) end_when_still: i64,
     /// When it was last seen to change.
     pub(crate) moved_at: Option<UnixNanos>,
+    /// What few partitions have: behind a pointer, for there are many partitions.
+    found: Option<Box<Found>>,
+    /// The state last told, and since when.
+    pub(crate) state: Option<(State, UnixNanos)>,
+}
+
+/// What was found out of a partition beside its offsets.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
     /// It went back within the window.
     pub(crate) rewind: Option<Rewind>,
     /// Messages lost, and when that was last seen.
@@ -57,23 +52,30 @@ pub(crate) struct Track {
     pub(crate) empty: Option<(i64, i64)>,
     /// A bounded read found something to read at this committed offset.
     pub(crate) readable_at: Option<i64>,
-    /// The state last told, and since when.
-    pub(crate) state: Option<(State, UnixNanos)>,
 }
 
 impl Track {
     pub(crate) fn new(point: Point) -> Self {
         Self {
-            points: VecDeque::from([point]),
+            points: Points::new(point),
             still_since: point.at,
             end_when_still: point.end,
             moved_at: None,
-            rewind: None,
-            lost: None,
-            empty: None,
-            readable_at: None,
+            found: None,
             state: None,
         }
+    }
+
+    /// What was found out of it.
+    pub(crate) fn found(&self) -> Found {
+        self.found.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Notes what was found out of it.
+    pub(crate) fn find(&mut self, note: impl FnOnce(&mut Found)) {
+        let mut found = self.found();
+        note(&mut found);
+        self.found = (found != Found::default()).then(|| Box::new(found));
     }
 
     /// Takes a sample of the log that is there since `log_since`. After a gap longer than `outage`, what stands still is
@@ -85,30 +87,30 @@ impl Track {
         window: Duration,
         outage: Duration,
     ) {
-        let Some(&last) = self.points.back() else {
-            *self = Self::new(point);
-            return;
-        };
+        let last = self.points.last();
         if last.at >= point.at {
             return;
         }
         let another_log = last.at < log_since;
+        let cut = point.end < last.end || another_log;
         // Also when nobody looked meanwhile: that it went back is seen now.
         let rewind = (point.committed < last.committed).then(|| Rewind {
             at: point.at,
             by: last.committed.abs_diff(point.committed),
         });
+        let known = self.found();
         if since(point.at, last.at) > outage {
             // Nobody looked for a long time: what stood still in between cannot be told. What a read has
             // shown holds as long as the committed offset is the same.
-            let known = std::mem::replace(self, Self::new(point));
-            self.state = known.state;
-            self.moved_at = known.moved_at;
-            self.rewind = rewind;
-            if point.end >= last.end && !another_log {
-                self.empty = known.empty;
-                self.readable_at = known.readable_at;
-            }
+            let before = std::mem::replace(self, Self::new(point));
+            self.state = before.state;
+            self.moved_at = before.moved_at;
+            self.find(|found| {
+                found.rewind = rewind;
+                if !cut {
+                    (found.empty, found.readable_at) = (known.empty, known.readable_at);
+                }
+            });
             return;
         }
         if point.committed != last.committed {
@@ -116,42 +118,34 @@ impl Track {
             self.end_when_still = point.end;
             self.moved_at = Some(point.at);
         }
-        if rewind.is_some() {
-            self.rewind = rewind;
+        if another_log {
+            self.end_when_still = point.end;
+        } else if cut {
+            self.end_when_still = self.end_when_still.min(point.end);
+        }
+        if rewind.is_some() || cut {
             // Rates and trends begin anew.
-            self.points.clear();
+            self.points = Points::new(point);
+        } else {
+            self.points.push(point);
+            // One point at or before the window's start stays, as the baseline.
+            self.points.keep_from(point.at - window);
+            if self.points.len() > MAX_POINTS {
+                self.points.remove_second();
+            }
         }
-        if another_log || point.end < last.end {
-            // The log was cut or made anew: what was found in it is of other records.
-            self.points.clear();
-            self.end_when_still = if another_log {
-                point.end
-            } else {
-                self.end_when_still.min(point.end)
-            };
-            (self.empty, self.readable_at) = (None, None);
+        if known == Found::default() && rewind.is_none() {
+            return;
         }
-        self.points.push_back(point);
-        // One point at or before the window's start stays, as the baseline.
-        let from = point.at - window;
-        while self.points.len() > 2 && self.points[1].at <= from {
-            self.points.pop_front();
-        }
-        if self.points.len() > MAX_POINTS {
-            self.points.remove(1);
-        }
-        if self
-            .rewind
-            .is_some_and(|rewind| since(point.at, rewind.at) > window)
-        {
-            self.rewind = None;
-        }
-        if self
-            .lost
-            .is_some_and(|(at, _)| since(point.at, at) > window)
-        {
-            self.lost = None;
-        }
+        let recent = |at: UnixNanos| since(point.at, at) <= window;
+        self.find(|found| {
+            found.rewind = rewind.or(known.rewind).filter(|rewind| recent(rewind.at));
+            found.lost = known.lost.filter(|(at, _)| recent(*at));
+            if cut {
+                // The log was cut or made anew: what was found in it is of other records.
+                (found.empty, found.readable_at) = (None, None);
+            }
+        });
     }
 
     /// The committed offset stood still for the window, and the end moved on meanwhile.
@@ -160,20 +154,18 @@ impl Track {
     }
 
     /// The last sample.
-    pub(crate) fn last(&self) -> Option<Point> {
-        self.points.back().copied()
+    pub(crate) fn last(&self) -> Point {
+        self.points.last()
     }
 
     /// The end has moved on since the committed offset stands.
     pub(crate) fn end_moved_on(&self) -> bool {
-        self.points
-            .back()
-            .is_some_and(|last| last.end > self.end_when_still)
+        self.points.last().end > self.end_when_still
     }
 
     /// Appended and committed a second, over the points kept.
     pub(crate) fn rates(&self) -> Option<(f64, f64)> {
-        let (first, last) = (self.points.front()?, self.points.back()?);
+        let (first, last) = (self.points.first(), self.points.last());
         let span = since(last.at, first.at).as_secs_f64();
         (span >= 0.5).then(|| {
             (
@@ -184,16 +176,14 @@ impl Track {
     }
 
     /// Since when [`Track::rates`] are.
-    pub(crate) fn rates_from(&self) -> Option<UnixNanos> {
-        self.points.front().map(|first| first.at)
+    pub(crate) fn rates_from(&self) -> UnixNanos {
+        self.points.first().at
     }
 
     /// The lag grows: it never fell by more than the samples' own noise, and each third of the points is higher on
     /// average than the one before. Told after a fifth of the window, long before it ends.
     pub(crate) fn falls_behind(&self, window: Duration) -> bool {
-        let (Some(first), Some(last)) = (self.points.front(), self.points.back()) else {
-            return false;
-        };
+        let (first, last) = (self.points.first(), self.points.last());
         let span = since(last.at, first.at);
         if self.points.len() < TREND_POINTS || span < window / EARLY {
             return false;
@@ -222,10 +212,7 @@ impl Track {
 
     /// The lag shrank over the points kept.
     pub(crate) fn drains(&self) -> bool {
-        match (self.points.front(), self.points.back()) {
-            (Some(first), Some(last)) => last.lag() < first.lag(),
-            _ => false,
-        }
+        self.points.last().lag() < self.points.first().lag()
     }
 }
 

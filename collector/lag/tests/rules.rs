@@ -228,6 +228,17 @@ fn an_empty_partition_without_a_commit_is_no_trouble() {
 }
 
 #[test]
+fn a_group_of_empty_partitions_is_caught_up() {
+    let mut none = row(0, 0, 0);
+    none.committed = Ok(None);
+    let group = Bench::new().poll(&[none]);
+    assert_eq!(
+        (group.lag_messages, group.drain),
+        (Some(0), Some(Duration::ZERO))
+    );
+}
+
+#[test]
 fn a_missing_end_is_unknown_with_the_reason_and_never_zero() {
     let mut row = row(0, 10, 0);
     row.end = Err(reason("the partition has no leader"));
@@ -365,12 +376,15 @@ fn an_aborted_transaction_is_nothing_to_read_once_a_read_has_shown_it() {
     bench.polls(2, |_| vec![row(0, 100, 100)]);
     bench.poll(&[row(0, 100, 120)]);
     assert!(
-        bench.engine.marker_questions(at(bench.now)).is_empty(),
+        bench
+            .engine
+            .marker_questions(at(bench.now), usize::MAX)
+            .is_empty(),
         "something came just now"
     );
     bench.polls(5, |_| vec![row(0, 100, 121)]);
     assert_eq!(bench.group().lag_messages, Some(21), "by offsets");
-    let questions = bench.engine.marker_questions(at(bench.now));
+    let questions = bench.engine.marker_questions(at(bench.now), usize::MAX);
     assert_eq!(questions.len(), 1);
     assert_eq!(questions[0].committed, 100);
     bench.engine.answer_marker(&questions[0], None, 121);
@@ -379,7 +393,12 @@ fn an_aborted_transaction_is_nothing_to_read_once_a_read_has_shown_it() {
     assert_eq!((lag.lag_messages, lag.lag_by_tools), (Some(0), Some(21)));
     assert!(lag.nothing_readable);
     assert_eq!(lag.state, State::Ok);
-    assert!(bench.engine.marker_questions(at(bench.now)).is_empty());
+    assert!(
+        bench
+            .engine
+            .marker_questions(at(bench.now), usize::MAX)
+            .is_empty()
+    );
     // What comes afterwards counts, and nothing else.
     let group = bench.poll(&[row(0, 100, 125)]);
     assert_eq!(only(&group).lag_messages, Some(4));
@@ -393,7 +412,10 @@ fn a_message_that_waits_on_a_quiet_partition_is_stuck_once_a_read_has_shown_it()
     let mut bench = Bench::new();
     let group = bench.polls(25, |_| vec![row(0, 90, 100)]);
     assert_eq!(group.state, State::Ok, "an uncommitted tail is no alarm");
-    let question = bench.engine.marker_questions(at(bench.now)).remove(0);
+    let question = bench
+        .engine
+        .marker_questions(at(bench.now), usize::MAX)
+        .remove(0);
     bench.engine.answer_marker(&question, Some(90), 100);
     let group = bench.poll(&[row(0, 90, 100)]);
     assert_eq!(group.state, State::Stopped);
@@ -812,7 +834,10 @@ fn what_was_read_in_a_log_tells_nothing_of_one_made_anew() {
     let mut old = row(0, 98, 100);
     old.log_start = Ok(50);
     bench.polls(6, |_| vec![old.clone()]);
-    let question = bench.engine.marker_questions(at(bench.now)).remove(0);
+    let question = bench
+        .engine
+        .marker_questions(at(bench.now), usize::MAX)
+        .remove(0);
     bench.engine.answer_marker(&question, None, 100);
     assert_eq!(bench.poll(&[old]).lag_messages, Some(0));
     // The new log has a record at 98.

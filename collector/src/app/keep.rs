@@ -10,6 +10,7 @@ use highwater_lag::{Checkpoint as LagCheckpoint, Config as LagConfig, LagEngine}
 use highwater_model::UnixNanos;
 use highwater_store::{FlowRow, SpanReader, Store, StoreError};
 use parking_lot::RwLock;
+use postcard::ser_flavors::Size;
 use tokio_util::sync::CancellationToken;
 
 use super::{SharedLag, now};
@@ -122,8 +123,15 @@ fn lag_memory(kept: &[u8]) -> Result<LagCheckpoint> {
 }
 
 fn lag_row(lag: &SharedLag) -> Result<FlowRow> {
-    let value = postcard::to_extend(lag.read().checkpoint(), vec![LAG_FORMAT])
-        .context("cannot encode lag's memory")?;
+    let lag = lag.read();
+    let encoded = || -> postcard::Result<Vec<u8>> {
+        // Measured before it is written: a buffer that doubles would take three times the room for a while.
+        let size = postcard::serialize_with_flavor(lag.checkpoint(), Size::default())?;
+        let mut value = Vec::with_capacity(size + 1);
+        value.push(LAG_FORMAT);
+        postcard::to_extend(lag.checkpoint(), value)
+    };
+    let value = encoded().context("cannot encode lag's memory")?;
     Ok(FlowRow {
         key: LAG_KEY.to_vec(),
         bucket: FOR_EVER.0,

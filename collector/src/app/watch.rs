@@ -211,8 +211,8 @@ async fn look_for_markers(
         .await
         .is_err()
     {
-        let questions = lag.read().marker_questions(now());
-        for question in questions.into_iter().take(MARKERS_AT_ONCE) {
+        let questions = lag.read().marker_questions(now(), MARKERS_AT_ONCE);
+        for question in questions {
             let Some(records) = readers.get(&question.cluster).map(Arc::clone) else {
                 continue;
             };

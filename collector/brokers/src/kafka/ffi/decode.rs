@@ -1,6 +1,6 @@
 //! Between C's values and ours: lists in, answers out, every string copied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 use std::slice;
@@ -140,15 +140,46 @@ pub(super) unsafe fn partition_error(
     }
 }
 
+/// Topic names of one call's answers, each kept once: answers repeat a name for each of its partitions, and a thousand
+/// groups repeat their topics.
+#[derive(Default)]
+pub(super) struct Names {
+    known: HashSet<Arc<str>>,
+    /// Neighbours are mostly of one topic.
+    last: Option<Arc<str>>,
+}
+
+impl Names {
+    fn of(&mut self, name: &CStr) -> Arc<str> {
+        let name = name.to_string_lossy();
+        if let Some(last) = self.last.as_ref().filter(|last| ***last == *name) {
+            return Arc::clone(last);
+        }
+        let kept = self.known.get(&*name).cloned().unwrap_or_else(|| {
+            let kept: Arc<str> = Arc::from(&*name);
+            self.known.insert(Arc::clone(&kept));
+            kept
+        });
+        self.last = Some(Arc::clone(&kept));
+        kept
+    }
+}
+
 /// # Safety
 /// `partition` points to a live element.
 pub(super) unsafe fn topic_partition(
     partition: *const rd::rd_kafka_topic_partition_t,
+    names: &mut Names,
 ) -> TopicPartition {
-    // SAFETY: as the caller promises.
+    // SAFETY: as the caller promises; the name is null or a string that lives as long as its element.
     unsafe {
+        let topic = (*partition).topic;
         TopicPartition {
-            topic: text((*partition).topic),
+            topic: if topic.is_null() {
+                Arc::from("")
+            } else {
+                names.of(CStr::from_ptr(topic))
+            },
             partition: (*partition).partition,
         }
     }
@@ -168,7 +199,10 @@ pub(super) unsafe fn elements<'a>(
 
 /// # Safety
 /// `event` carries a ListConsumerGroupOffsets result.
-pub(super) unsafe fn committed_offsets(event: &Event) -> Known<CommittedOffsets> {
+pub(super) unsafe fn committed_offsets(
+    event: &Event,
+    names: &mut Names,
+) -> Known<CommittedOffsets> {
     // SAFETY: everything read belongs to the event, which the caller keeps alive.
     unsafe {
         let result = rd::rd_kafka_event_ListConsumerGroupOffsets_result(event.ptr());
@@ -177,7 +211,7 @@ pub(super) unsafe fn committed_offsets(event: &Event) -> Known<CommittedOffsets>
         }
         let mut count = 0;
         let groups = rd::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-        let mut offsets = CommittedOffsets::new();
+        let mut offsets = Vec::new();
         for &group in array(groups, count) {
             let error = rd::rd_kafka_group_result_error(group);
             if !error.is_null() {
@@ -190,10 +224,11 @@ pub(super) unsafe fn committed_offsets(event: &Event) -> Known<CommittedOffsets>
                     // Negative is the library's "none".
                     None => Ok((element.offset >= 0).then_some(element.offset)),
                 };
-                offsets.insert(topic_partition(element), offset);
+                offsets.push((topic_partition(element, names), offset));
             }
         }
-        Ok(offsets)
+        // Made of all pairs at once, a map has no room left in it.
+        Ok(offsets.into_iter().collect())
     }
 }
 
@@ -201,6 +236,7 @@ pub(super) unsafe fn committed_offsets(event: &Event) -> Known<CommittedOffsets>
 /// `group` belongs to a live event.
 pub(super) unsafe fn described_group(
     group: *const rd::rd_kafka_ConsumerGroupDescription_t,
+    names: &mut Names,
 ) -> Known<DescribedGroup> {
     // SAFETY: everything read belongs to the caller's event; indices are below the count the library tells.
     unsafe {
@@ -225,7 +261,7 @@ pub(super) unsafe fn described_group(
                     host: text(rd::rd_kafka_MemberDescription_host(member)),
                     assignment: elements(assigned)
                         .iter()
-                        .map(|element| topic_partition(element))
+                        .map(|element| topic_partition(element, names))
                         .collect(),
                 }
             })

@@ -30,8 +30,9 @@ use rdkafka::{ClientConfig, metadata::Metadata};
 
 use super::context::Context;
 use decode::{
-    array, c_string, c_strings, committed_offsets, config_entries, described_group, error_text,
-    event_error, kind, optional_text, partition_error, partition_list, text, topic_partition,
+    Names, array, c_string, c_strings, committed_offsets, config_entries, described_group,
+    error_text, event_error, kind, optional_text, partition_error, partition_list, text,
+    topic_partition,
 };
 use owned::Owned;
 
@@ -444,6 +445,7 @@ impl Admin {
         deadline: Instant,
     ) -> HashMap<Arc<str>, Known<DescribedGroup>> {
         let mut answer = HashMap::with_capacity(groups.len());
+        let mut names = Names::default();
         let batches: Vec<&[Arc<str>]> = groups.chunks(DESCRIBE_BATCH).collect();
         self.run(
             rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
@@ -478,7 +480,7 @@ impl Admin {
                         rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
                     for &group in array(described, count) {
                         let name = text(rd::rd_kafka_ConsumerGroupDescription_group_id(group));
-                        answer.insert(name, described_group(group));
+                        answer.insert(name, described_group(group, &mut names));
                     }
                 },
                 Err(error) => {
@@ -498,6 +500,7 @@ impl Admin {
         deadline: Instant,
         mut each: impl FnMut(&Arc<str>, Known<CommittedOffsets>),
     ) {
+        let mut names = Names::default();
         self.run(
             rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             None,
@@ -527,7 +530,7 @@ impl Admin {
             |index, event| {
                 let offsets = match event {
                     // SAFETY: the event is alive for this closure and everything read belongs to it.
-                    Ok(event) => unsafe { committed_offsets(event) },
+                    Ok(event) => unsafe { committed_offsets(event, &mut names) },
                     Err(error) => Err(error.message),
                 };
                 each(&groups[index], offsets);
@@ -543,6 +546,7 @@ impl Admin {
         deadline: Instant,
     ) -> HashMap<TopicPartition, Known<ListedOffset>> {
         let mut answer = HashMap::with_capacity(asked.len());
+        let mut names = Names::default();
         let batches: Vec<&[(TopicPartition, i64)]> = asked.chunks(LIST_OFFSETS_BATCH).collect();
         self.run(
             rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
@@ -575,7 +579,7 @@ impl Admin {
                                 offset: (*partition).offset,
                             }),
                         };
-                        answer.insert(topic_partition(partition), offset);
+                        answer.insert(topic_partition(partition, &mut names), offset);
                     }
                 },
                 Err(error) => {
