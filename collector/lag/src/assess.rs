@@ -109,6 +109,9 @@ pub(crate) fn assess(
             .map_or(0, |(from, upto)| distance(from, upto));
         (Some(readable.saturating_sub(empty)), open)
     };
+    if lag_messages == Some(0) {
+        track.rest(facts.read_at, facts.end);
+    }
     let time_lag = lag_messages.and_then(|lag| {
         if lag == 0 {
             return Some(TimeLag {

@@ -29,7 +29,7 @@ pub(crate) struct Rewind {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Track {
     points: Points,
-    /// The committed offset has stood where it stands since then, as far as seen.
+    /// The committed offset has stood where it stands, with messages to read, since then, as far as seen.
     pub(crate) still_since: UnixNanos,
     /// The end at that time.
     pub(crate) end_when_still: i64,
@@ -146,6 +146,12 @@ impl Track {
                 (found.empty, found.readable_at) = (None, None);
             }
         });
+    }
+
+    /// Nothing waits at this sample: who owes nothing does not stand still, and what comes later waits from now on.
+    pub(crate) fn rest(&mut self, at: UnixNanos, end: i64) {
+        self.still_since = at;
+        self.end_when_still = end;
     }
 
     /// The committed offset stood still for the window, and the end moved on meanwhile.

@@ -591,6 +591,24 @@ fn an_idle_topic_is_not_a_stopped_group() {
 }
 
 #[test]
+fn what_comes_after_a_quiet_hour_does_not_make_a_caught_up_group_stopped() {
+    let mut bench = Bench::new();
+    bench.polls(240, |_| vec![row(0, 100, 100), row(1, 100, 100)]);
+    // The poll sees the messages before the group has committed them.
+    let group = bench.poll(&[row(0, 100, 110), row(1, 105, 110)]);
+    assert_eq!(group.state, State::Ok, "{}", group.reason);
+    // They wait from now on, and not since an hour.
+    let group = bench.polls(21, |i| vec![row(0, 100, 110), row(1, 110 + i, 110 + i)]);
+    assert_eq!(group.state, State::Stalled, "{}", group.reason);
+    let stalled = &group.partitions[&place("orders", 0)];
+    assert!(
+        said(&stalled.reason).starts_with("billing has not moved on orders/0 for 5 m 30 s"),
+        "{}",
+        stalled.reason
+    );
+}
+
+#[test]
 fn one_partition_that_does_not_move_while_others_do_is_stalled() {
     let mut bench = Bench::new();
     bench.partitions = 2;
