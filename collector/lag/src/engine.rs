@@ -507,13 +507,15 @@ impl Partition {
                 self.ends.clear();
                 self.log_start = None;
                 self.log_since = read.read_at;
-                self.seeded = false;
-                self.asked = None;
+                self.forget_answers();
             }
             self.log_start_before = self.log_start;
             self.log_start = Some(log_start);
         }
         if let Ok(end) = read.end {
+            if self.ends.last().is_some_and(|last| end < last.end) {
+                self.forget_answers();
+            }
             self.ends.observe(read.read_at, end);
         }
         let last_stable = read.last_stable.as_ref().ok().copied();
@@ -521,6 +523,12 @@ impl Partition {
             self.last_stable = last_stable;
             self.stable_since = read.read_at;
         }
+    }
+
+    /// What the broker told of the past was of other records: it is asked anew.
+    fn forget_answers(&mut self) {
+        self.seeded = false;
+        self.asked = None;
     }
 }
 

@@ -521,6 +521,25 @@ fn a_topic_made_anew_does_not_keep_the_old_ones_ages() {
 }
 
 #[test]
+fn the_past_of_a_topic_made_anew_is_asked_again() {
+    let mut bench = Bench::new();
+    let old = Row {
+        log_start: Ok(30),
+        ..row(0, 90, 100)
+    };
+    bench.poll(std::slice::from_ref(&old));
+    assert_eq!(bench.engine.questions("kafka", at(bench.now)).len(), 7);
+    bench.poll(&[old]);
+    assert_eq!(bench.engine.questions("kafka", at(bench.now)), []);
+    // Its log start went back, and the points of the old topic went with it.
+    bench.poll(&[row(0, 5, 20)]);
+    assert_eq!(bench.engine.questions("kafka", at(bench.now)).len(), 7);
+    // Made anew once more, and only its end is lower.
+    bench.poll(&[row(0, 5, 10)]);
+    assert_eq!(bench.engine.questions("kafka", at(bench.now)).len(), 7);
+}
+
+#[test]
 fn rates_and_drain_time_follow_from_the_window() {
     let mut bench = Bench::new();
     let group = bench.polls(21, |i| vec![row(0, i * 300, 9_000 + i * 150)]);
