@@ -17,6 +17,8 @@ const EARLY: u32 = 5;
 const COMMIT_SWING: Duration = Duration::from_secs(5);
 /// Points that a trend needs.
 const TREND_POINTS: usize = 4;
+/// Steps up that a trend needs: what came at once is a burst, and has not shown that it stays.
+const TREND_RISES: usize = 2;
 
 /// A committed offset that went back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -206,6 +208,10 @@ impl Track {
             }
             highest = highest.max(lag);
         }
+        let rises = lags.windows(2).filter(|pair| pair[1] > pair[0]).count();
+        if rises < TREND_RISES {
+            return false;
+        }
         let third = lags.len() / 3;
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
         let (early, middle, late) = (
@@ -265,6 +271,13 @@ mod tests {
             (i as u64 * 15, end - (i * 15 % 20) * 10, end)
         }));
         assert!(!saw.falls_behind(WINDOW));
+    }
+
+    #[test]
+    fn a_burst_that_waits_to_be_read_is_not_falling_behind() {
+        let end = |i: u64| if i < 3 { 100 } else { 120 };
+        let burst = track((0..5).map(|i| (i * 15, 100, end(i))));
+        assert!(!burst.falls_behind(WINDOW));
     }
 
     #[test]
