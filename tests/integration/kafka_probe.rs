@@ -1,167 +1,24 @@
 //! The Kafka probe and the lag engine against a real Apache Kafka, with Kafka's own tools as the oracle.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use futures::executor::block_on;
 use highwater_brokers::{
-    BrokerRecord, KafkaConfig, KafkaProbe, KafkaRecords, Poller, PollerEvent, PollerOptions,
-    Questions, ReadOptions, ReadStop,
+    BrokerRecord, KafkaConfig, KafkaRecords, Poller, PollerEvent, PollerOptions, Questions,
+    ReadOptions, ReadStop,
 };
 use highwater_lag::{Bound, Config, GroupLag, LagEngine, State};
 use highwater_model::UnixNanos;
-use highwater_model::broker::{ClusterState, Sample, TopicPartition};
+use highwater_model::broker::{ClusterState, TopicPartition};
 use highwater_tests::kafka::{self, Kafka, tools};
-use highwater_tests::oracle;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// How long a condition may take to come true on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn now() -> UnixNanos {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    UnixNanos(since_epoch.as_nanos() as u64)
-}
-
-/// A name that no other test of this run has.
-fn unique(stem: &str) -> String {
-    static NEXT: Mutex<u32> = Mutex::new(0);
-    let mut next = NEXT.lock().unwrap();
-    *next += 1;
-    format!("probe-{stem}-{}", *next)
-}
-
-fn client(bootstrap: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap);
-    config
-}
-
-fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().unwrap();
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let made = block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
-    made[0].as_ref().unwrap();
-}
-
-fn producer(bootstrap: &str) -> BaseProducer {
-    client(bootstrap).set("linger.ms", "5").create().unwrap()
-}
-
-/// Sends `count` records to one partition and waits until they are acknowledged.
-fn produce(producer: &BaseProducer, topic: &str, partition: i32, count: usize) {
-    for index in 0..count {
-        let value = format!("{{\"n\":{index}}}");
-        let record = BaseRecord::<str, str>::to(topic)
-            .partition(partition)
-            .payload(&value);
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(PATIENCE).unwrap();
-}
-
-/// Commits offsets for a group without joining it, as any offset tool can.
-fn commit(bootstrap: &str, group: &str, topic: &str, offsets: &[(i32, i64)]) {
-    let consumer: BaseConsumer = client(bootstrap).set("group.id", group).create().unwrap();
-    let mut list = TopicPartitionList::new();
-    for &(partition, offset) in offsets {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset))
-            .unwrap();
-    }
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = consumer.commit(&list, CommitMode::Sync) {
-        // A new broker makes its offsets topic at the first commit.
-        assert!(Instant::now() < deadline, "commit for {group}: {error}");
-    }
-}
-
-/// A real member of a group, polled until dropped; commits nothing.
-struct Member {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Member {
-    /// Joins, and waits until every one of `partitions` is assigned.
-    fn join(bootstrap: &str, group: &str, topic: &str, protocol: &str, partitions: usize) -> Self {
-        let mut config = client(bootstrap);
-        config
-            .set("group.id", group)
-            .set("group.protocol", protocol)
-            .set("client.id", "the-member")
-            .set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.create().unwrap();
-        consumer.subscribe(&[topic]).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let (assigned, wait) = mpsc::channel();
-        let thread = std::thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    consumer.poll(Duration::from_millis(50));
-                    assigned.send(consumer.assignment().unwrap().count()).ok();
-                }
-            }
-        });
-        let deadline = Instant::now() + PATIENCE;
-        while wait.recv_timeout(PATIENCE).unwrap() != partitions {
-            assert!(Instant::now() < deadline, "{group} got no assignment");
-        }
-        Self {
-            stop,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-fn probe(bootstrap: &str) -> KafkaProbe {
-    KafkaProbe::connect(KafkaConfig::new("kafka", [bootstrap])).unwrap()
-}
-
-/// Polls until the sample holds what is awaited.
-fn poll_until(probe: &mut KafkaProbe, what: &str, done: impl Fn(&Sample) -> bool) -> Sample {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match probe.poll(now()) {
-            Ok(sample) if done(&sample) => return sample,
-            other => assert!(Instant::now() < deadline, "waiting for {what}: {other:?}"),
-        }
-    }
-}
-
-fn group(engine: &LagEngine, name: &str) -> GroupLag {
-    engine.groups()[&(Arc::from("kafka"), Arc::from(name))]
-        .as_ref()
-        .clone()
-}
-
-fn place(topic: &str, partition: i32) -> TopicPartition {
-    TopicPartition {
-        topic: Arc::from(topic),
-        partition,
-    }
-}
-
-/// What Kafka's own tool says of these groups.
-fn oracle_lag(kafka: &Kafka, groups: &[&str]) -> BTreeMap<oracle::Place, Option<i64>> {
-    let arguments: Vec<&str> = groups.iter().flat_map(|group| ["--group", group]).collect();
-    oracle::lag(&kafka.bootstrap(), &arguments).unwrap()
-}
+use crate::kafka_clients::{
+    Member, PATIENCE, client, commit, create_topic, delete_records, group, now, oracle_lag, place,
+    poll_until, probe, produce, producer, unique,
+};
 
 #[test]
 fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
@@ -174,11 +31,7 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
         produce(&producer, &topic, partition, count);
     }
     // Of partition 2, the first 50 are deleted.
-    let admin: AdminClient<DefaultClientContext> = client(&bootstrap).create().unwrap();
-    let mut cut = TopicPartitionList::new();
-    cut.add_partition_offset(&topic, 2, Offset::Offset(50))
-        .unwrap();
-    block_on(admin.delete_records(&cut, &AdminOptions::new())).unwrap();
+    delete_records(&bootstrap, &topic, 2, 50);
 
     let (behind, beyond, live) = (unique("behind"), unique("beyond"), unique("live"));
     commit(&bootstrap, &behind, &topic, &[(0, 60), (1, 37), (2, 10)]);

@@ -8,9 +8,11 @@
 mod alerts;
 mod beside;
 mod captures;
+mod kafka_clients;
 mod kafka_probe;
 #[path = "../benches/support/kills.rs"]
 mod kills;
+mod lag_rules;
 mod notifiers;
 mod otlp;
 mod pages;

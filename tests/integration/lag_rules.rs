@@ -1,0 +1,675 @@
+//! The rules of lag on a real Apache Kafka, each named after the fact it shows.
+//!
+//! What samples alone can show is in the lag room's own tests; here a broker, its clients and its own tools do what the
+//! rule is about, and the probe and the engine look on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use highwater_brokers::{KafkaConfig, KafkaProbe, KafkaRecords};
+use highwater_lag::{Bound, Config, GroupLag, LagEngine, PartitionLag, State};
+use highwater_tests::kafka::{self, tools};
+use highwater_tests::oracle::{self, Place, Reading};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::kafka_clients::{
+    Member, PATIENCE, add_partitions, client, commit, create_topic, create_topic_with,
+    delete_records, delete_topic, group, now, oracle_lag, place, probe, produce, produce_aged,
+    produce_keyed, producer, unique,
+};
+
+/// A window that a test can wait for.
+const WINDOW: Duration = Duration::from_secs(4);
+/// Between two polls.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Rounds of questions after one sample, as the poller has them.
+const QUESTION_ROUNDS: usize = 8;
+
+/// One group, watched as the product watches it: poll, judge, ask the broker's time index what the engine wants to know.
+struct Watch {
+    probe: KafkaProbe,
+    engine: LagEngine,
+    group: String,
+    /// Every state that any partition of the group was in, with the first sentence that said so.
+    states: BTreeMap<State, String>,
+    /// Every way back that was told.
+    rewinds: BTreeSet<u64>,
+}
+
+impl Watch {
+    fn new(bootstrap: &str, group: &str) -> Self {
+        Self::over(bootstrap, group, WINDOW)
+    }
+
+    fn over(bootstrap: &str, group: &str, window: Duration) -> Self {
+        Self::with(probe(bootstrap), group, window)
+    }
+
+    fn with(probe: KafkaProbe, group: &str, window: Duration) -> Self {
+        Self {
+            probe,
+            engine: LagEngine::new(Config {
+                window,
+                exact_gap: Duration::from_secs(1),
+                ..Config::default()
+            }),
+            group: group.to_owned(),
+            states: BTreeMap::new(),
+            rewinds: BTreeSet::new(),
+        }
+    }
+
+    /// Polls once. `None`: the cluster has no such group.
+    fn poll(&mut self) -> Option<GroupLag> {
+        let sample = self.probe.poll(now()).unwrap();
+        self.engine.step(&sample, sample.finished);
+        for _ in 0..QUESTION_ROUNDS {
+            let mut questions = self.engine.questions("kafka", sample.finished);
+            // The broker is shared: what other tests' groups make the engine ask is theirs to wait for.
+            questions.retain(|(partition, _)| {
+                let committed = sample.groups.get(self.group.as_str());
+                committed.is_some_and(|group| group.committed.contains_key(partition))
+            });
+            if questions.is_empty() {
+                break;
+            }
+            let ends = self.probe.offsets_at_times(&questions).unwrap();
+            let ends = ends
+                .into_iter()
+                .map(|end| (end.partition, end.at, end.offset));
+            self.engine.seed("kafka", ends);
+        }
+        sample.groups.get(self.group.as_str())?;
+        let group = group(&self.engine, &self.group);
+        for lag in group.partitions.values() {
+            self.states
+                .entry(lag.state)
+                .or_insert_with(|| format!("{} {:#?}", lag.reason, group));
+            self.rewinds.extend(lag.rewound.map(|way| way.messages));
+            assert!(
+                matches!(lag.state, State::Ok | State::DataLoss | State::Rewound)
+                    || lag.lag_messages != Some(0),
+                "a lag that is not known is never 0: {lag:?}"
+            );
+        }
+        Some(group)
+    }
+
+    /// Polls until the group is as awaited.
+    fn until(&mut self, what: &str, done: impl Fn(&GroupLag) -> bool) -> GroupLag {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let group = self.poll();
+            match group {
+                Some(group) if done(&group) => return group,
+                other => assert!(Instant::now() < deadline, "waiting for {what}: {other:#?}"),
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// Polls until the cluster has no such group any more.
+    fn until_gone(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(group) = self.poll() {
+            assert!(Instant::now() < deadline, "still there: {group:#?}");
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// No partition was ever in another state than these.
+    fn was_only(&self, allowed: &[State]) {
+        let mut other = self.states.clone();
+        other.retain(|state, _| !allowed.contains(state));
+        assert!(other.is_empty(), "{other:?}");
+    }
+}
+
+/// Some 1,500 messages a second until dropped, evenly over a topic's partitions.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(bootstrap: &str, topic: &str, partitions: i32) -> Self {
+        const EVERY: Duration = Duration::from_millis(20);
+        const AT_ONCE: usize = 30;
+        let (stop, producer) = (Arc::new(AtomicBool::new(false)), producer(bootstrap));
+        let thread = std::thread::spawn({
+            let (stop, topic) = (Arc::clone(&stop), topic.to_owned());
+            move || {
+                let mut partitions = (0..partitions).cycle();
+                while !stop.load(Ordering::Relaxed) {
+                    for partition in partitions.by_ref().take(AT_ONCE) {
+                        let record = BaseRecord::<str, str>::to(&topic)
+                            .partition(partition)
+                            .payload("x");
+                        producer.send(record).map_err(|(error, _)| error).unwrap();
+                    }
+                    producer.poll(Duration::ZERO);
+                    std::thread::park_timeout(EVERY);
+                }
+                producer.flush(PATIENCE).unwrap();
+            }
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// The group's only partition.
+fn only(group: &GroupLag) -> &PartitionLag {
+    assert_eq!(group.partitions.len(), 1, "{group:#?}");
+    group.partitions.values().next().unwrap()
+}
+
+/// With ordinary spaces, as a person would type it.
+fn said(text: &str) -> String {
+    text.replace('\u{a0}', " ")
+}
+
+/// Moves a group's offsets by Kafka's own tool.
+fn reset(bootstrap: &str, group: &str, topic: &str, how: &[&str]) {
+    let arguments = ["--group", group, "--topic", topic, "--reset-offsets"];
+    let arguments: Vec<&str> = arguments
+        .iter()
+        .chain(how)
+        .chain(&["--execute"])
+        .copied()
+        .collect();
+    kafka::tool(bootstrap, tools::GROUPS, &arguments).unwrap();
+}
+
+#[test]
+fn added_partitions_are_told_as_not_read_and_count_once_they_are_assigned_or_committed() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("grown"), unique("growing"));
+    create_topic(&bootstrap, &topic, 2);
+    for partition in 0..2 {
+        produce(&producer(&bootstrap), &topic, partition, 10);
+    }
+    let _member = Member::read(&bootstrap, &name, &topic, "classic", 2);
+    let by_hand = unique("by-hand");
+    commit(&bootstrap, &by_hand, &topic, &[(0, 10), (1, 10)]);
+
+    let mut watch = Watch::new(&bootstrap, &name);
+    let whole = watch.until("both partitions read", |group| {
+        (group.partitions_read, group.lag_messages) == (2, Some(0))
+    });
+    assert_eq!(whole.partitions_total, Some(2));
+    assert!(!whole.reason.contains("partitions read"), "{whole:?}");
+
+    add_partitions(&bootstrap, &topic, 4);
+    let part = watch.until("the new partitions", |group| {
+        group.partitions_total == Some(4)
+    });
+    assert_eq!((part.partitions_read, part.state), (2, State::Ok));
+    assert_eq!(
+        said(&part.reason),
+        format!("{name} is up to date on {topic}; 2 of 4 partitions read.")
+    );
+    let assigned = watch.until("their assignment", |group| group.partitions.len() == 4);
+    let new = &assigned.partitions[&place(&topic, 3)];
+    assert_eq!((new.state, new.committed), (State::Ok, None));
+    assert!(new.member.is_some());
+    // A producer that was there before hears of them later.
+    let producer = producer(&bootstrap);
+    for partition in 2..4 {
+        produce(&producer, &topic, partition, 5);
+    }
+    let read = watch.until("four partitions read", |group| {
+        (group.partitions_read, group.lag_messages) == (4, Some(0))
+    });
+    assert_eq!(
+        said(&read.reason),
+        format!("{name} is up to date on {topic}.")
+    );
+    // Between its assignment and its first commit, a partition has no commit: that is said, and is no alarm.
+    watch.was_only(&[State::Ok, State::NoCommit]);
+
+    // A group without members, whose partitions are those it has commits on.
+    let mut watch = Watch::new(&bootstrap, &by_hand);
+    let part = watch.until("the group", |_| true);
+    assert_eq!(
+        (part.partitions_read, part.partitions_total),
+        (2, Some(4)),
+        "{part:#?}"
+    );
+    commit(&bootstrap, &by_hand, &topic, &[(2, 5)]);
+    watch.until("the third partition", |group| group.partitions_read == 3);
+    watch.was_only(&[State::Ok]);
+}
+
+#[test]
+fn a_reset_backwards_is_told_with_its_width_until_the_window_has_passed() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("reset"), unique("resetter"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 100);
+    commit(&bootstrap, &name, &topic, &[(0, 100)]);
+    let mut watch = Watch::new(&bootstrap, &name);
+    watch.until("no lag", |group| group.lag_messages == Some(0));
+
+    reset(&bootstrap, &name, &topic, &["--to-offset", "40"]);
+    let back = watch.until("the reset", |group| group.lag_messages == Some(60));
+    let lag = only(&back);
+    assert_eq!(
+        (lag.state, lag.rewound.unwrap().messages),
+        (State::Rewound, 60)
+    );
+    assert!(
+        said(&lag.reason).starts_with(&format!("{name} went back by 60 messages on {topic}/0")),
+        "{}",
+        lag.reason
+    );
+
+    let member = Member::read(&bootstrap, &name, &topic, "classic", 1);
+    let again = watch.until("what was read again", |group| group.lag_messages == Some(0));
+    assert_eq!(again.state, State::Ok, "{}", again.reason);
+    let over = watch.until("the window's end", |group| only(group).rewound.is_none());
+    assert_eq!(
+        (over.state, over.reason),
+        (State::Ok, format!("{name} is up to date on {topic}/0."))
+    );
+    drop(member);
+    watch.was_only(&[State::Ok, State::Rewound]);
+    assert_eq!(watch.rewinds, BTreeSet::from([60]));
+}
+
+#[test]
+fn a_reset_forwards_is_no_rewind_and_no_alarm() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("skipped"), unique("skipper"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 100);
+    commit(&bootstrap, &name, &topic, &[(0, 20)]);
+    let mut watch = Watch::new(&bootstrap, &name);
+    watch.until("the lag", |group| group.lag_messages == Some(80));
+    // A group without members that owes messages is stopped from its first sample on; what counts is what comes then.
+    watch.was_only(&[State::Ok, State::Stopped]);
+    watch.states.clear();
+
+    reset(&bootstrap, &name, &topic, &["--shift-by", "50"]);
+    let ahead = watch.until("the reset", |group| group.lag_messages == Some(30));
+    assert_eq!((ahead.state, only(&ahead).rewound), (State::Ok, None));
+    watch.states.clear();
+    reset(&bootstrap, &name, &topic, &["--to-latest"]);
+    watch.until("the second reset", |group| group.lag_messages == Some(0));
+    let later = Instant::now() + WINDOW;
+    let still = watch.until("a window without an alarm", |_| Instant::now() > later);
+    assert_eq!((still.state, still.lag_by_tools), (State::Ok, Some(0)));
+    assert_eq!(watch.rewinds, BTreeSet::new());
+}
+
+#[test]
+fn a_group_that_moves_to_the_consumer_protocol_goes_on_under_its_name() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("moved"), unique("mover"));
+    create_topic(&bootstrap, &topic, 2);
+    let producer = producer(&bootstrap);
+    for partition in 0..2 {
+        produce(&producer, &topic, partition, 100);
+    }
+    let classic = Member::read(&bootstrap, &name, &topic, "classic", 2);
+    // Members of the new protocol hear of their assignment by heartbeats, five seconds apart: what is called standing
+    // still has to be longer.
+    let mut watch = Watch::over(&bootstrap, &name, WINDOW * 5);
+    let before = watch.until("the classic group at work", |group| {
+        (group.lag_messages, group.members) == (Some(0), Some(1))
+    });
+    assert_eq!(&*before.kind, "classic");
+
+    // The new member comes while the old one is there, as one instance after the other is replaced.
+    let modern = Member::read(&bootstrap, &name, &topic, "consumer", 1);
+    let both = watch.until("both members", |group| group.members == Some(2));
+    assert_eq!(&*both.kind, "consumer");
+    drop(classic);
+    for partition in 0..2 {
+        produce(&producer, &topic, partition, 20);
+    }
+    let after = watch.until("the new member alone, at work", |group| {
+        let assigned = group.partitions.values().all(|lag| lag.member.is_some());
+        assigned && (group.lag_messages, group.members) == (Some(0), Some(1))
+    });
+    assert_eq!(&*after.kind, "consumer");
+    assert_eq!(after.broker_state.as_deref(), Some("Stable"));
+    assert_eq!(
+        after.partitions[&place(&topic, 0)].committed,
+        Some(120),
+        "{after:#?}"
+    );
+    drop(modern);
+    // A partition between two owners falls behind for a heartbeat; it is not stopped, and nothing goes back.
+    watch.was_only(&[State::Ok, State::NoCommit, State::FallingBehind]);
+    assert_eq!(watch.rewinds, BTreeSet::new());
+}
+
+#[test]
+fn an_empty_group_is_kept_with_its_lag_and_a_deleted_one_is_gone() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("left"), unique("leaver"));
+    create_topic(&bootstrap, &topic, 1);
+    let producer = producer(&bootstrap);
+    produce(&producer, &topic, 0, 30);
+    let member = Member::read(&bootstrap, &name, &topic, "classic", 1);
+    let mut watch = Watch::new(&bootstrap, &name);
+    watch.until("a group at work", |group| {
+        (group.lag_messages, group.members) == (Some(0), Some(1))
+    });
+    drop(member);
+    let empty = watch.until("the empty group", |group| group.members == Some(0));
+    assert_eq!(
+        (
+            empty.state,
+            empty.lag_messages,
+            empty.broker_state.as_deref()
+        ),
+        (State::Ok, Some(0), Some("Empty")),
+        "it owes nothing"
+    );
+    produce(&producer, &topic, 0, 5);
+    let owing = watch.until("its lag", |group| group.lag_messages == Some(5));
+    assert_eq!(owing.state, State::Stopped);
+    assert!(
+        said(&owing.reason).starts_with(&format!("{name} has no members and")),
+        "{}",
+        owing.reason
+    );
+
+    kafka::tool(&bootstrap, tools::GROUPS, &["--delete", "--group", &name]).unwrap();
+    watch.until_gone();
+    let key = ("kafka".into(), name.as_str().into());
+    assert!(!watch.engine.groups().contains_key(&key));
+}
+
+#[test]
+fn a_group_with_members_and_without_a_commit_has_no_commit_and_no_lag_of_zero() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("silent"), unique("newcomer"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 7);
+    let _member = Member::join(&bootstrap, &name, &topic, "consumer", 1);
+    let mut watch = Watch::new(&bootstrap, &name);
+    let none = watch.until("its assignment", |group| !group.partitions.is_empty());
+    let lag = only(&none);
+    assert_eq!((none.state, none.lag_messages), (State::NoCommit, None));
+    assert_eq!(
+        (lag.committed, lag.lag_by_tools, lag.time_lag, lag.end),
+        (None, None, None, Some(7))
+    );
+    assert_eq!((none.partitions_read, none.partitions_total), (0, Some(1)));
+    assert_eq!(
+        lag.reason,
+        format!("{name} has no commit yet on {topic}/0.")
+    );
+    let theirs = oracle_lag(kafka::shared(), &[name.as_str()]);
+    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [None]);
+}
+
+#[test]
+fn the_lag_on_a_compacted_topic_is_labelled_an_upper_bound() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (compacted, plain) = (unique("compacted"), unique("plain"));
+    create_topic_with(&bootstrap, &compacted, 1, &[("cleanup.policy", "compact")]);
+    create_topic_with(&bootstrap, &plain, 1, &[("cleanup.policy", "delete")]);
+    let (producer, name) = (producer(&bootstrap), unique("keeper"));
+    for topic in [&compacted, &plain] {
+        produce_keyed(&producer, topic, 50);
+        commit(&bootstrap, &name, topic, &[(0, 10)]);
+    }
+    let mut watch = Watch::new(&bootstrap, &name);
+    let both = watch.until("both topics", |group| group.partitions.len() == 2);
+    let (bound, exact) = (
+        &both.partitions[&place(&compacted, 0)],
+        &both.partitions[&place(&plain, 0)],
+    );
+    assert_eq!(
+        (bound.lag_messages, exact.lag_messages),
+        (Some(40), Some(40))
+    );
+    assert!(bound.lag_is_upper_bound && !exact.lag_is_upper_bound);
+    // What compaction leaves out is no data loss, and its age is no matter of retention.
+    assert_eq!((bound.lost_messages, bound.retention_left), (None, None));
+    commit(&bootstrap, &name, &compacted, &[(0, 50)]);
+    let read = watch.until("the compacted topic read", |group| {
+        group.partitions[&place(&compacted, 0)].lag_messages == Some(0)
+    });
+    assert!(!read.partitions[&place(&compacted, 0)].lag_is_upper_bound);
+}
+
+#[test]
+fn a_topic_made_anew_leaves_committed_offsets_beyond_its_end_and_says_so() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("anew"), unique("survivor"));
+    create_topic(&bootstrap, &topic, 1);
+    // The old topic's hundred records are ten hours old, and the first thirty are gone.
+    let ages = std::iter::repeat_n(hours(10), 100);
+    produce_aged(&producer(&bootstrap), &topic, ages);
+    delete_records(&bootstrap, &topic, 0, 30);
+    commit(&bootstrap, &name, &topic, &[(0, 90)]);
+    let mut watch = Watch::new(&bootstrap, &name);
+    let old = watch.until("the old topic's age", |group| {
+        group
+            .time_lag
+            .is_some_and(|time| time.bound == Bound::Exact && time.duration > hours(9))
+    });
+    assert_eq!((old.lag_messages, old.lag_by_tools), (Some(10), Some(10)));
+
+    // Between two polls: nobody saw that it was away.
+    delete_topic(&bootstrap, &topic);
+    create_topic(&bootstrap, &topic, 1);
+    let made = Instant::now();
+    produce(&producer(&bootstrap), &topic, 0, 20);
+    // A reader that did not notice commits where it thinks it is.
+    commit(&bootstrap, &name, &topic, &[(0, 100)]);
+    let beyond = watch.until("the new end", |group| only(group).end == Some(20));
+    let lag = only(&beyond);
+    assert_eq!(
+        (lag.state, lag.lag_messages, lag.lag_by_tools, lag.time_lag),
+        (State::BeyondEnd, None, Some(-80), None)
+    );
+    assert_eq!(
+        said(&lag.reason),
+        format!(
+            "{name} is 80 messages past the end of {topic}/0 (committed 100, end 20): the topic was made anew or cut, and what {name} reads next is up to its reset policy."
+        )
+    );
+    let theirs = oracle_lag(kafka, &[name.as_str()]);
+    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(-80)]);
+
+    reset(&bootstrap, &name, &topic, &["--to-offset", "5"]);
+    let again = watch.until("the reset and its age", |group| {
+        only(group).committed == Some(5)
+            && group
+                .time_lag
+                .is_some_and(|time| time.bound == Bound::Exact)
+    });
+    assert_eq!(again.lag_messages, Some(15));
+    // Nothing of the old topic's hours is left: its record is as old as the new topic at most.
+    let age = again.time_lag.unwrap().duration;
+    let oldest = made.elapsed() + Duration::from_secs(1);
+    assert!(age <= oldest, "{age:?} of a topic that is {oldest:?} old");
+    reset(&bootstrap, &name, &topic, &["--to-latest"]);
+    let fine = watch.until("the window's end", |group| {
+        group.lag_messages == Some(0) && only(group).rewound.is_none()
+    });
+    assert_eq!(
+        (fine.state, fine.lag_by_tools, only(&fine).lost_messages),
+        (State::Ok, Some(0), None)
+    );
+}
+
+#[test]
+fn the_margin_of_retention_is_told_before_messages_are_lost_and_the_loss_is_counted_after() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("short-lived"), unique("laggard"));
+    let retention = (hours(14).as_millis()).to_string();
+    create_topic_with(&bootstrap, &topic, 1, &[("retention.ms", &retention)]);
+    // A record a minute for twenty hours: a segment goes as a whole, so that older ones are there yet.
+    let minutes = (0..1_200).rev();
+    produce_aged(
+        &producer(&bootstrap),
+        &topic,
+        minutes.map(|minute| Duration::from_secs(minute * 60)),
+    );
+    commit(&bootstrap, &name, &topic, &[(0, 7 * 60)]);
+    let mut watch = Watch::new(&bootstrap, &name);
+    let warned = watch.until("the margin", |group| {
+        group
+            .time_lag
+            .is_some_and(|time| time.bound == Bound::Exact)
+    });
+    let lag = only(&warned);
+    let left = lag.retention_left.unwrap();
+    assert!(
+        left.abs_diff(hours(1)) < Duration::from_secs(2_400),
+        "{left:?} of fourteen hours"
+    );
+    assert_eq!(warned.retention_left, lag.retention_left);
+    assert!(
+        warned.reason.contains("; unread messages are deleted in "),
+        "{}",
+        warned.reason
+    );
+    assert_eq!((lag.lag_messages, lag.lost_messages), (Some(780), None));
+
+    delete_records(&bootstrap, &topic, 0, 460);
+    let lost = watch.until("the loss", |group| group.state == State::DataLoss);
+    let lag = only(&lost);
+    assert_eq!(
+        (lag.lag_messages, lag.lost_messages, lag.lag_by_tools),
+        (Some(740), Some(40), Some(780))
+    );
+    assert!(
+        said(&lag.reason).starts_with(&format!("{name} lost 40 messages on {topic}/0")),
+        "{}",
+        lag.reason
+    );
+    let theirs = oracle_lag(kafka, &[name.as_str()]);
+    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(780)]);
+
+    commit(&bootstrap, &name, &topic, &[(0, 1_200)]);
+    let over = watch.until("the window's end", |group| group.state == State::Ok);
+    assert_eq!((over.lag_messages, over.retention_left), (Some(0), None));
+}
+
+#[test]
+fn a_commit_marker_behind_the_last_record_is_nothing_to_read() {
+    let kafka = kafka::shared();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("marked"), unique("precise"));
+    create_topic(&bootstrap, &topic, 1);
+    let transactional: BaseProducer = client(&bootstrap)
+        .set("transactional.id", &name)
+        .create()
+        .unwrap();
+    transactional.init_transactions(PATIENCE).unwrap();
+    transactional.begin_transaction().unwrap();
+    produce(&transactional, &topic, 0, 10);
+    transactional.commit_transaction(PATIENCE).unwrap();
+    // Ten records, one marker: the reader has read all there is.
+    commit(&bootstrap, &name, &topic, &[(0, 10)]);
+    let records = KafkaRecords::new(KafkaConfig::new("kafka", [bootstrap.as_str()]));
+    let mut watch = Watch::new(&bootstrap, &name);
+    let deadline = Instant::now() + PATIENCE;
+    let question = loop {
+        assert!(Instant::now() < deadline, "waiting for the question");
+        watch.until("the marker", |group| only(group).end == Some(11));
+        let questions = watch.engine.marker_questions(now());
+        let ours = questions.into_iter().find(|asked| *asked.group == *name);
+        if let Some(question) = ours {
+            break question;
+        }
+    };
+    let (first, end) = records
+        .first_readable(&topic, 0, question.committed, PATIENCE)
+        .unwrap();
+    assert_eq!((first, end), (None, 11));
+    watch.engine.answer_marker(&question, first, end);
+    let known = watch.until("the answer", |group| group.lag_messages == Some(0));
+    assert_eq!((known.state, known.lag_by_tools), (State::Ok, Some(1)));
+    assert!(only(&known).nothing_readable);
+    let theirs = oracle_lag(kafka, &[name.as_str()]);
+    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(1)]);
+}
+
+#[test]
+fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
+    const PARTITIONS: usize = 4;
+    const ROUNDS: usize = 4;
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("load"), unique("worker"));
+    create_topic(&bootstrap, &topic, PARTITIONS as i32);
+    let _load = Load::start(&bootstrap, &topic, PARTITIONS as i32);
+    let _member = Member::read(&bootstrap, &name, &topic, "classic", PARTITIONS);
+    let mut watch = Watch::new(&bootstrap, &name);
+    let begun = Instant::now();
+    let first = watch.until("commits on every partition", |group| {
+        group.partitions_read == PARTITIONS as u32
+    });
+    let read = || -> BTreeMap<Place, Reading> {
+        oracle::offsets(&bootstrap, &["--group", &name]).unwrap()
+    };
+    let mut before = read();
+    let mut widest = 0;
+    for round in 1..=ROUNDS {
+        let ours = watch.poll().unwrap();
+        let after = read();
+        for (place, lag) in &ours.partitions {
+            let key = (name.clone(), topic.clone(), place.partition);
+            let ((committed, end), (committed_after, end_after)) =
+                (before[&key].known(), after[&key].known());
+            let (our_committed, our_end) = (lag.committed.unwrap(), lag.end.unwrap());
+            assert!(
+                (committed..=committed_after).contains(&our_committed),
+                "committed {our_committed}, not within {committed} and {committed_after}"
+            );
+            assert!(
+                (end..=end_after).contains(&our_end),
+                "end {our_end}, not within {end} and {end_after}"
+            );
+            let by_tools = lag.lag_by_tools.unwrap();
+            assert_eq!(by_tools, our_end - our_committed);
+            let bounds = (end - committed_after)..=(end_after - committed);
+            assert!(bounds.contains(&by_tools), "{by_tools} not in {bounds:?}");
+            widest = widest.max(bounds.end() - bounds.start());
+            eprintln!(
+                "round {round}, partition {}: committed {committed} <= {our_committed} <= {committed_after}, end {end} <= {our_end} <= {end_after}, lag by tools {by_tools} in {bounds:?}",
+                place.partition
+            );
+        }
+        assert_eq!(ours.partitions.len(), PARTITIONS);
+        assert!(
+            ours.partitions.values().all(|lag| lag.state == State::Ok),
+            "{ours:#?}"
+        );
+        before = after;
+    }
+    let ends = |group: &GroupLag| -> i64 {
+        let ends = group.partitions.values();
+        ends.map(|lag| lag.end.unwrap()).sum()
+    };
+    let last = watch.poll().unwrap();
+    let rate = (ends(&last) - ends(&first)) as f64 / begun.elapsed().as_secs_f64();
+    eprintln!("{ROUNDS} rounds at {rate:.0} messages a second, the widest bounds {widest} apart");
+    assert!(rate > 300.0, "{rate:.0} messages a second are no load");
+}
+
+fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours * 3_600)
+}
