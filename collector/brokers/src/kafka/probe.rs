@@ -20,6 +20,9 @@ const RETENTION: &str = "retention.ms";
 const CLEANUP: &str = "cleanup.policy";
 const DEAD_LETTER_ENABLE: &str = "errors.deadletterqueue.group.enable";
 
+/// Topics that members have and the list of topics lacks: asked about one by one, at most so many a poll.
+const HIDDEN_TOPICS: usize = 32;
+
 /// While the set of groups changed this recently, they are listed at every poll.
 const GROUPS_IN_MOTION: Duration = Duration::from_secs(60);
 
@@ -277,13 +280,14 @@ impl KafkaProbe {
 
         self.list_groups_if_due()?;
         let mut groups = self.read_groups(&clock)?;
+        let hidden = self.hidden_topics(&topics, &groups)?;
         self.read_topic_configs(&mut topics)?;
         let partitions = self.read_partitions(&topics, partitions, &groups, &clock)?;
         if self.cancel.load(Ordering::Relaxed) {
             return Err(ProbeError::Stopped);
         }
         for group in groups.values_mut() {
-            complete_assignments(group);
+            complete_assignments(group, &hidden);
         }
         Ok(Sample {
             cluster: Arc::clone(&self.config.name),
@@ -414,6 +418,36 @@ impl KafkaProbe {
             }
         }
         Ok(facts)
+    }
+
+    /// Topics that members are assigned and the cluster does not list, and why: a topic that is gone, or one that this
+    /// user may not see, whose commits the broker leaves out too.
+    fn hidden_topics(
+        &mut self,
+        topics: &BTreeMap<Arc<str>, TopicFacts>,
+        groups: &BTreeMap<Arc<str>, GroupFacts>,
+    ) -> Result<BTreeMap<Arc<str>, Arc<str>>, ProbeError> {
+        let missing: BTreeSet<Arc<str>> = groups
+            .values()
+            .filter_map(|group| group.members.as_ref().ok())
+            .flatten()
+            .flat_map(|member| &member.assignment)
+            .filter(|partition| !topics.contains_key(&partition.topic))
+            .map(|partition| Arc::clone(&partition.topic))
+            .collect();
+        let timeout = self.config.request_timeout;
+        let client = self.client()?;
+        let mut hidden = BTreeMap::new();
+        for (index, topic) in missing.into_iter().enumerate() {
+            let why = if index < HIDDEN_TOPICS {
+                client.topic_error(&topic, timeout)
+            } else {
+                None
+            };
+            let why = why.unwrap_or_else(|| Arc::from("the cluster did not list the topic"));
+            hidden.insert(topic, why);
+        }
+        Ok(hidden)
     }
 
     /// Fills in configurations: all of them when old, a new topic's at once.
@@ -604,14 +638,19 @@ fn describe(group: &mut GroupFacts, described: Option<Known<DescribedGroup>>) {
     }
 }
 
-/// A partition that a member has, and that has no commit, is known to have none.
-fn complete_assignments(group: &mut GroupFacts) {
+/// A partition that a member has, and that has no commit, is known to have none; unless its topic is hidden: then so are
+/// its commits.
+fn complete_assignments(group: &mut GroupFacts, hidden: &BTreeMap<Arc<str>, Arc<str>>) {
     if group.error.is_some() {
         return;
     }
     if let Ok(members) = &group.members {
         for partition in members.iter().flat_map(|member| &member.assignment) {
-            group.committed.entry(partition.clone()).or_insert(Ok(None));
+            let none = match hidden.get(&partition.topic) {
+                Some(why) => Err(Arc::clone(why)),
+                None => Ok(None),
+            };
+            group.committed.entry(partition.clone()).or_insert(none);
         }
     }
 }
@@ -648,9 +687,19 @@ mod tests {
     #[test]
     fn an_assigned_partition_without_a_commit_is_none_and_not_unknown() {
         let mut group = facts();
-        complete_assignments(&mut group);
+        complete_assignments(&mut group, &BTreeMap::new());
         assert_eq!(group.committed[&partition(0)], Ok(Some(7)));
         assert_eq!(group.committed[&partition(1)], Ok(None));
+    }
+
+    #[test]
+    fn an_assigned_partition_of_a_hidden_topic_is_unknown_and_not_none() {
+        let mut group = facts();
+        let why: Arc<str> = Arc::from("Broker: Topic authorization failed");
+        let hidden = BTreeMap::from([(partition(1).topic, Arc::clone(&why))]);
+        complete_assignments(&mut group, &hidden);
+        assert_eq!(group.committed[&partition(0)], Ok(Some(7)));
+        assert_eq!(group.committed[&partition(1)], Err(why));
     }
 
     #[test]
@@ -658,7 +707,7 @@ mod tests {
         let mut group = facts();
         group.committed.clear();
         group.error = Some(Arc::from("Group authorization failed"));
-        complete_assignments(&mut group);
+        complete_assignments(&mut group, &BTreeMap::new());
         assert!(group.committed.is_empty());
     }
 

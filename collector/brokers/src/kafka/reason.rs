@@ -54,6 +54,27 @@ pub(crate) fn refused_setting(error: &KafkaError) -> String {
     }
 }
 
+/// What a broker answered, in words for a page: without the library's own story of the call, and with the missing right
+/// where it is a refusal. Whatever the probe asks of groups and offsets needs no more than DESCRIBE.
+pub(crate) fn answer(text: &str) -> String {
+    // `LISTCONSUMERGROUPOFFSETS worker failed to parse response: ...Response response failure: Broker: ...`
+    let words = match text.find("Broker: ") {
+        Some(at) if text.contains("worker failed to parse response") => &text[at..],
+        _ => text,
+    };
+    let kinds = [
+        ("Topic authorization failed", "topic"),
+        ("Group authorization failed", "group"),
+        ("Cluster authorization failed", "cluster"),
+    ];
+    match kinds.iter().find(|(refusal, _)| words.contains(refusal)) {
+        Some((_, kind)) => {
+            format!("{words}; the probe's user needs the right to DESCRIBE the {kind}")
+        }
+        None => words.to_owned(),
+    }
+}
+
 /// The part of librdkafka's text that says what happened, and the state of the connection it happened in:
 /// `127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT)`
 /// is `Connection refused` and `CONNECT`.
@@ -84,7 +105,7 @@ fn detail(text: &str) -> (&str, &str) {
 mod tests {
     use rdkafka::error::RDKafkaErrorCode as Code;
 
-    use super::unreachable;
+    use super::{answer, unreachable};
 
     #[test]
     fn a_refused_connection_says_so_and_what_to_do() {
@@ -131,6 +152,20 @@ mod tests {
         let said = unreachable("b:9092", Some(&heard), "");
         assert!(said.starts_with("b:9092 refused the login: SASL authentication error"));
         assert!(said.contains("sasl.*"), "{said}");
+    }
+
+    #[test]
+    fn a_refusal_names_the_right_that_is_missing_and_other_words_stay() {
+        assert_eq!(
+            answer(
+                "LISTCONSUMERGROUPOFFSETS worker failed to parse response: ListConsumerGroupOffsetsResponse response failure: Broker: Group authorization failed"
+            ),
+            "Broker: Group authorization failed; the probe's user needs the right to DESCRIBE the group"
+        );
+        assert_eq!(
+            answer("Broker: Leader not available"),
+            "Broker: Leader not available"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use highwater_model::broker::{GroupMember, Known, TopicPartition};
 use rdkafka::bindings as rd;
 
+use super::super::reason;
 use super::owned::Owned;
 use super::{CallError, CommittedOffsets, DescribedGroup, Event, PartitionList};
 
@@ -86,7 +87,8 @@ pub(super) unsafe fn optional_text(pointer: *const c_char) -> Option<Arc<str>> {
 
 pub(super) fn error_text(error: *const rd::rd_kafka_error_t) -> String {
     // SAFETY: callers pass errors that are alive; null is allowed by the library.
-    unsafe { text(rd::rd_kafka_error_string(error)) }.to_string()
+    let words = unsafe { text(rd::rd_kafka_error_string(error)) };
+    reason::answer(&words)
 }
 
 pub(super) fn kind(kind: rd::rd_kafka_consumer_group_type_t) -> &'static str {
@@ -113,9 +115,24 @@ pub(super) fn event_error(event: &Event) -> Option<CallError> {
     }
     // SAFETY: the event is alive and so is its string.
     let said = unsafe { optional_text(rd::rd_kafka_event_error_string(event.ptr())) };
-    Some(CallError::new(
-        said.unwrap_or_else(|| Arc::from(format!("error {code}"))),
-    ))
+    Some(match said {
+        Some(words) => CallError::new(reason::answer(&words)),
+        None => CallError::new(format!("error {code}")),
+    })
+}
+
+/// An error code as words.
+pub(super) fn code_text(code: c_int) -> Arc<str> {
+    type Text = unsafe extern "C" fn(c_int) -> *const c_char;
+    let describe: unsafe extern "C" fn(rd::rd_kafka_resp_err_t) -> *const c_char =
+        rd::rd_kafka_err2str;
+    // SAFETY: the enum is `repr(i32)`, so both function types have one calling convention; the library's function takes
+    // any integer and returns a string that lives until this thread calls it again.
+    let words = unsafe {
+        let describe: Text = std::mem::transmute(describe);
+        text(describe(code))
+    };
+    Arc::from(reason::answer(&words))
 }
 
 /// The error of a list's element as words.
@@ -125,19 +142,9 @@ pub(super) fn event_error(event: &Event) -> Option<CallError> {
 pub(super) unsafe fn partition_error(
     partition: *const rd::rd_kafka_topic_partition_t,
 ) -> Option<Arc<str>> {
-    type Text = unsafe extern "C" fn(c_int) -> *const c_char;
-    let describe: unsafe extern "C" fn(rd::rd_kafka_resp_err_t) -> *const c_char =
-        rd::rd_kafka_err2str;
-    // SAFETY: the field is read as the integer that it is, without making an enum of it; the library's function takes
-    // any integer and returns a string that lives until this thread calls it again.
-    unsafe {
-        let code = ptr::addr_of!((*partition).err).cast::<c_int>().read();
-        if code == 0 {
-            return None;
-        }
-        let describe: Text = std::mem::transmute(describe);
-        Some(text(describe(code)))
-    }
+    // SAFETY: the field is read as the integer that it is, without making an enum of it.
+    let code = unsafe { ptr::addr_of!((*partition).err).cast::<c_int>().read() };
+    (code != 0).then(|| code_text(code))
 }
 
 /// Topic names of one call's answers, each kept once: answers repeat a name for each of its partitions, and a thousand

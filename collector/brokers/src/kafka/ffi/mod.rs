@@ -30,9 +30,9 @@ use rdkafka::{ClientConfig, metadata::Metadata};
 
 use super::context::Context;
 use decode::{
-    Names, array, c_string, c_strings, committed_offsets, config_entries, described_group,
-    error_text, event_error, kind, optional_text, partition_error, partition_list, text,
-    topic_partition,
+    Names, array, c_string, c_strings, code_text, committed_offsets, config_entries,
+    described_group, error_text, event_error, kind, optional_text, partition_error, partition_list,
+    text, topic_partition,
 };
 use owned::Owned;
 
@@ -158,6 +158,20 @@ impl Admin {
     /// All topics with their partitions. Blocks for `timeout` at most.
     pub(crate) fn metadata(&self, timeout: Duration) -> KafkaResult<Metadata> {
         self.client.fetch_metadata(None, timeout)
+    }
+
+    /// Why the list of all topics leaves one out, in the broker's words; `None` when it is there after all. Blocks for
+    /// `timeout` at most.
+    pub(crate) fn topic_error(&self, topic: &str, timeout: Duration) -> Option<Arc<str>> {
+        let metadata = match self.client.fetch_metadata(Some(topic), timeout) {
+            Ok(metadata) => metadata,
+            Err(error) => return Some(Arc::from(error.to_string())),
+        };
+        let code = metadata.topics().first()?.error()?;
+        if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
+            return Some(Arc::from("the topic is gone"));
+        }
+        Some(code_text(code as c_int))
     }
 
     /// Names of groups that ListConsumerGroups leaves out: neither classic consumers nor of the `consumer` protocol.
