@@ -4,14 +4,20 @@
 //! rule is about, and the probe and the engine look on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use highwater_brokers::{KafkaConfig, KafkaProbe, KafkaRecords};
+use highwater_brokers::{
+    KafkaConfig, KafkaProbe, KafkaRecords, Poller, PollerEvent, PollerOptions, ProbeError,
+    Questions,
+};
 use highwater_lag::{Bound, Config, GroupLag, LagEngine, PartitionLag, State};
-use highwater_tests::kafka::{self, tools};
+use highwater_tests::kafka::{self, Kafka, tools};
 use highwater_tests::oracle::{self, Place, Reading};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -63,8 +69,8 @@ impl Watch {
     }
 
     /// Polls once. `None`: the cluster has no such group.
-    fn poll(&mut self) -> Option<GroupLag> {
-        let sample = self.probe.poll(now()).unwrap();
+    fn poll(&mut self) -> Result<Option<GroupLag>, ProbeError> {
+        let sample = self.probe.poll(now())?;
         self.engine.step(&sample, sample.finished);
         for _ in 0..QUESTION_ROUNDS {
             let mut questions = self.engine.questions("kafka", sample.finished);
@@ -76,13 +82,15 @@ impl Watch {
             if questions.is_empty() {
                 break;
             }
-            let ends = self.probe.offsets_at_times(&questions).unwrap();
+            let ends = self.probe.offsets_at_times(&questions)?;
             let ends = ends
                 .into_iter()
                 .map(|end| (end.partition, end.at, end.offset));
             self.engine.seed("kafka", ends);
         }
-        sample.groups.get(self.group.as_str())?;
+        if !sample.groups.contains_key(self.group.as_str()) {
+            return Ok(None);
+        }
         let group = group(&self.engine, &self.group);
         for lag in group.partitions.values() {
             self.states
@@ -95,16 +103,15 @@ impl Watch {
                 "a lag that is not known is never 0: {lag:?}"
             );
         }
-        Some(group)
+        Ok(Some(group))
     }
 
     /// Polls until the group is as awaited.
     fn until(&mut self, what: &str, done: impl Fn(&GroupLag) -> bool) -> GroupLag {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let group = self.poll();
-            match group {
-                Some(group) if done(&group) => return group,
+            match self.poll() {
+                Ok(Some(group)) if done(&group) => return group,
                 other => assert!(Instant::now() < deadline, "waiting for {what}: {other:#?}"),
             }
             std::thread::park_timeout(PAUSE);
@@ -114,7 +121,7 @@ impl Watch {
     /// Polls until the cluster has no such group any more.
     fn until_gone(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        while let Some(group) = self.poll() {
+        while let Some(group) = self.poll().unwrap() {
             assert!(Instant::now() < deadline, "still there: {group:#?}");
             std::thread::park_timeout(PAUSE);
         }
@@ -628,7 +635,7 @@ fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
     let mut before = read();
     let mut widest = 0;
     for round in 1..=ROUNDS {
-        let ours = watch.poll().unwrap();
+        let ours = watch.poll().unwrap().unwrap();
         let after = read();
         for (place, lag) in &ours.partitions {
             let key = (name.clone(), topic.clone(), place.partition);
@@ -664,10 +671,278 @@ fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
         let ends = group.partitions.values();
         ends.map(|lag| lag.end.unwrap()).sum()
     };
-    let last = watch.poll().unwrap();
+    let last = watch.poll().unwrap().unwrap();
     let rate = (ends(&last) - ends(&first)) as f64 / begun.elapsed().as_secs_f64();
     eprintln!("{ROUNDS} rounds at {rate:.0} messages a second, the widest bounds {widest} apart");
     assert!(rate > 300.0, "{rate:.0} messages a second are no load");
+}
+
+#[test]
+fn a_deleted_topic_takes_its_commits_along_and_leaves_the_rest_of_the_group_alone() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (kept, gone, name) = (unique("kept"), unique("gone"), unique("reader-of-two"));
+    for topic in [&kept, &gone] {
+        create_topic(&bootstrap, topic, 1);
+        produce(&producer(&bootstrap), topic, 0, 10);
+        commit(&bootstrap, &name, topic, &[(0, 4)]);
+    }
+    let mut watch = Watch::new(&bootstrap, &name);
+    watch.until("both topics", |group| group.lag_messages == Some(12));
+    delete_topic(&bootstrap, &gone);
+    let left = watch.until("the topic's end", |group| group.partitions.len() == 1);
+    let lag = &left.partitions[&place(&kept, 0)];
+    assert_eq!((left.lag_messages, lag.lag_messages), (Some(6), Some(6)));
+    assert_eq!((left.partitions_read, left.partitions_total), (1, Some(1)));
+    assert_eq!(watch.rewinds, BTreeSet::new());
+}
+
+#[test]
+fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_made_anew() {
+    // A broker forgets the commits of a topic that it sees deleted. Here it gets them back, as from a backup.
+    let mut kafka = Kafka::start().unwrap();
+    let bootstrap = kafka.bootstrap();
+    let (topic, name) = (unique("restored"), unique("orphan"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 100);
+    commit(&bootstrap, &name, &topic, &[(0, 80)]);
+    let mut watch = Watch::new(&bootstrap, &name);
+    watch.until("the lag", |group| group.lag_messages == Some(20));
+
+    let backup = tempfile::tempdir().unwrap();
+    kafka.stop().unwrap();
+    copy_offsets(&kafka.data(), backup.path());
+    kafka.start_again().unwrap();
+    delete_topic(&bootstrap, &topic);
+    watch.until("the commit's end", |group| group.partitions.is_empty());
+    kafka.stop().unwrap();
+    copy_offsets(backup.path(), &kafka.data());
+    kafka.start_again().unwrap();
+
+    let orphan = watch.until("the orphan", |group| !group.partitions.is_empty());
+    // Kafka's own tool says nothing of the whole group here.
+    let theirs = oracle::lag(&bootstrap, &["--group", &name]);
+    assert!(theirs.is_ok_and(|rows| rows.is_empty()));
+    let lag = only(&orphan);
+    assert_eq!(
+        (lag.state, lag.committed, lag.end),
+        (State::Unknown, Some(80), None)
+    );
+    assert_eq!(
+        (lag.lag_messages, lag.lag_by_tools, lag.time_lag),
+        (None, None, None)
+    );
+    assert_eq!(
+        orphan.reason,
+        format!(
+            "The lag of {name} on {topic}/0 is unknown: the topic is gone, and the commit is an orphan offset."
+        )
+    );
+
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 20);
+    let beyond = watch.until("the new topic", |group| {
+        group.state == State::BeyondEnd && only(group).end == Some(20)
+    });
+    assert_eq!(
+        (beyond.lag_messages, beyond.lag_by_tools),
+        (None, Some(-60))
+    );
+    let theirs = oracle_lag(&kafka, &[name.as_str()]);
+    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(-60)]);
+}
+
+/// Copies the partitions of the topic that holds commits from one folder of data to another, in place of what is there.
+fn copy_offsets(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if !entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("__consumer_offsets-")
+        {
+            continue;
+        }
+        let copy = to.join(entry.file_name());
+        if copy.exists() {
+            fs::remove_dir_all(&copy).unwrap();
+        }
+        fs::create_dir(&copy).unwrap();
+        for file in fs::read_dir(entry.path()).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_the_probe_may_not_see_is_unknown_with_the_missing_right_and_disturbs_nothing_else() {
+    let kafka = Kafka::start_with_login("probe", "let-me-in").unwrap();
+    let bootstrap = kafka.bootstrap();
+    let (open, closed) = (unique("open"), unique("closed"));
+    let (reader, secret) = (unique("reader"), unique("secret"));
+    for topic in [&open, &closed] {
+        create_topic(&bootstrap, topic, 1);
+        produce(&producer(&bootstrap), topic, 0, 10);
+    }
+    commit(&bootstrap, &reader, &open, &[(0, 7)]);
+    commit(&bootstrap, &secret, &open, &[(0, 7)]);
+    let _member = Member::read(&bootstrap, &reader, &closed, "classic", 1);
+
+    let mut config = KafkaConfig::new("kafka", [kafka.login_bootstrap().unwrap()]);
+    for (key, value) in [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "probe"),
+        ("sasl.password", "let-me-in"),
+    ] {
+        config.properties.insert(key.to_owned(), value.to_owned());
+    }
+    let probe = KafkaProbe::connect(config).unwrap();
+    let mut watch = Watch::with(probe, &reader, WINDOW);
+    watch.until("what nobody denies", |group| {
+        (group.partitions_read, group.lag_messages) == (2, Some(3))
+    });
+    let known = group(&watch.engine, &secret);
+    assert_eq!(known.lag_messages, Some(3));
+
+    let resources = ["--topic", &closed, "--group", &secret];
+    let acl = |verb: &[&str]| {
+        let deny = ["--deny-principal", "User:probe", "--operation", "Describe"];
+        let arguments: Vec<&str> = verb
+            .iter()
+            .chain(&deny)
+            .chain(&resources)
+            .copied()
+            .collect();
+        kafka.tool(tools::ACLS, &arguments).unwrap();
+    };
+    acl(&["--add"]);
+    let part = watch.until("the topic's denial", |group| {
+        let hidden = group.partitions.get(&place(&closed, 0));
+        hidden.is_some_and(|lag| lag.state == State::Unknown)
+    });
+    let (hidden, seen) = (
+        &part.partitions[&place(&closed, 0)],
+        &part.partitions[&place(&open, 0)],
+    );
+    assert_eq!((hidden.lag_messages, hidden.committed), (None, None));
+    assert_eq!(
+        hidden.reason,
+        format!(
+            "The lag of {reader} on {closed}/0 is unknown: Broker: Topic authorization failed; the probe's user needs the right to DESCRIBE the topic."
+        )
+    );
+    assert_eq!((seen.lag_messages, seen.lag_by_tools), (Some(3), Some(3)));
+    assert_eq!(part.lag_messages, Some(3), "of what is known");
+    let denied = group(&watch.engine, &secret);
+    assert_eq!(
+        (denied.state, denied.lag_messages, denied.members),
+        (State::Unknown, None, None)
+    );
+    assert_eq!(
+        denied.reason,
+        format!(
+            "The lag of {secret} is unknown: Broker: Group authorization failed; the probe's user needs the right to DESCRIBE the group."
+        )
+    );
+
+    acl(&["--remove", "--force"]);
+    watch.until("what is allowed again", |group| {
+        (group.partitions_read, group.lag_messages) == (2, Some(3))
+    });
+    assert_eq!(group(&watch.engine, &secret).lag_messages, Some(3));
+    assert_eq!(watch.rewinds, BTreeSet::new());
+}
+
+#[test]
+fn a_cluster_that_is_away_or_silent_does_not_disturb_another() {
+    const INTERVAL: Duration = Duration::from_millis(200);
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("near"), unique("undisturbed"));
+    create_topic(&bootstrap, &topic, 1);
+    produce(&producer(&bootstrap), &topic, 0, 10);
+    commit(&bootstrap, &name, &topic, &[(0, 6)]);
+    let mut far = Kafka::start().unwrap();
+    // Takes connections, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silence = silent.local_addr().unwrap().to_string();
+
+    // One engine for all, as in the product.
+    let engine = Arc::new(Mutex::new(LagEngine::new(Config::default())));
+    let (told, heard) = mpsc::channel();
+    let clusters = [
+        ("kafka", bootstrap.clone()),
+        ("far", far.bootstrap()),
+        ("silent", silence),
+    ];
+    let pollers: Vec<Poller> = clusters
+        .into_iter()
+        .map(|(cluster, bootstrap)| {
+            let options = PollerOptions {
+                interval: INTERVAL,
+                ..PollerOptions::default()
+            };
+            let (engine, told, name) = (Arc::clone(&engine), told.clone(), name.clone());
+            let listener = move |event| {
+                let mut engine = engine.lock().unwrap();
+                let read = match event {
+                    PollerEvent::Sample { sample, .. } => {
+                        engine.step(&sample, sample.finished);
+                        true
+                    }
+                    PollerEvent::Lost { reason, at, .. } => {
+                        engine.cluster_lost(cluster, &reason, at);
+                        false
+                    }
+                    PollerEvent::Ends { .. } => return Questions::new(),
+                };
+                if cluster == "kafka" {
+                    assert_eq!(group(&engine, &name).lag_messages, Some(4));
+                }
+                told.send((cluster, read, Instant::now())).ok();
+                Questions::new()
+            };
+            Poller::start(
+                KafkaConfig::new(cluster, [bootstrap.as_str()]),
+                options,
+                listener,
+            )
+            .unwrap()
+        })
+        .collect();
+
+    // When the near cluster was read, until the others are as awaited.
+    let reads_until = |awaited: &mut BTreeSet<(&str, bool)>| {
+        let deadline = Instant::now() + PATIENCE;
+        let mut reads = vec![Instant::now()];
+        while !awaited.is_empty() {
+            let (cluster, read, at) = heard.recv_timeout(PATIENCE).unwrap();
+            assert!(Instant::now() < deadline, "waiting for {awaited:?}");
+            assert!(cluster != "kafka" || read, "the near cluster was lost");
+            if cluster == "kafka" {
+                reads.push(at);
+            }
+            awaited.remove(&(cluster, read));
+        }
+        reads.push(Instant::now());
+        let gaps = reads.windows(2).map(|pair| pair[1].duration_since(pair[0]));
+        (reads.len() - 2, gaps.max().unwrap())
+    };
+    let (_, before) = reads_until(&mut BTreeSet::from([("kafka", true), ("far", true)]));
+    far.kill().unwrap();
+    let (reads, widest) = reads_until(&mut BTreeSet::from([("far", false), ("silent", false)]));
+    eprintln!(
+        "{reads} reads while two clusters were away, {widest:?} apart at most ({before:?} before)"
+    );
+    assert!(reads >= 5, "{reads} reads");
+    // Away costs ten seconds a call; a poll of the near cluster waits for none of them.
+    assert!(
+        widest < Duration::from_secs(4),
+        "{widest:?} between two reads"
+    );
+    for poller in pollers {
+        assert!(poller.stop(PATIENCE));
+    }
 }
 
 fn hours(hours: u64) -> Duration {

@@ -29,6 +29,8 @@ pub mod tools {
     pub const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
     /// Records from stdin.
     pub const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
+    /// Rights: allow, deny, list.
+    pub const ACLS: &str = "org.apache.kafka.tools.AclCommand";
     /// Records to stdout.
     pub const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 }
@@ -49,6 +51,14 @@ fn failed(what: impl fmt::Display) -> impl FnOnce(io::Error) -> KafkaError {
     move |error| KafkaError(format!("{what}: {error}"))
 }
 
+/// A second door of a broker: who comes there logs in, and may do what no ACL denies.
+#[derive(Clone, Debug)]
+struct Door {
+    port: u16,
+    user: String,
+    password: String,
+}
+
 /// A broker, running or stopped.
 #[derive(Debug)]
 pub struct Kafka {
@@ -61,6 +71,7 @@ pub struct Kafka {
     heap_mib: Option<u32>,
     /// The directory was made for this broker and goes with it.
     temporary: bool,
+    door: Option<Door>,
 }
 
 impl Kafka {
@@ -73,7 +84,7 @@ impl Kafka {
     /// When Java or Maven is missing (the text names the command that installs them), or the broker does not come up;
     /// the text then holds the end of its log.
     pub fn start() -> Result<Kafka, KafkaError> {
-        Kafka::start_temporary(None)
+        Kafka::start_temporary(None, None)
     }
 
     /// As [`Kafka::start`], with so much memory: a broker of ten thousand partitions needs some GiB.
@@ -82,15 +93,30 @@ impl Kafka {
     ///
     /// As [`Kafka::start`].
     pub fn start_with_heap(heap_mib: u32) -> Result<Kafka, KafkaError> {
-        Kafka::start_temporary(Some(heap_mib))
+        Kafka::start_temporary(Some(heap_mib), None)
     }
 
-    fn start_temporary(heap_mib: Option<u32>) -> Result<Kafka, KafkaError> {
+    /// As [`Kafka::start`], with rights: at [`Kafka::login_bootstrap`], `user` logs in (SASL/PLAIN) and may do what no ACL
+    /// denies. Who comes to [`Kafka::bootstrap`] needs no login and may do everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kafka::start`].
+    pub fn start_with_login(user: &str, password: &str) -> Result<Kafka, KafkaError> {
+        let door = Door {
+            port: free_port()?,
+            user: user.to_owned(),
+            password: password.to_owned(),
+        };
+        Kafka::start_temporary(None, Some(door))
+    }
+
+    fn start_temporary(heap_mib: Option<u32>, door: Option<Door>) -> Result<Kafka, KafkaError> {
         let unique = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |age| age.as_nanos());
         let directory = home().join(format!("run-{}-{unique}", std::process::id()));
-        let mut kafka = Kafka::start_sized(&directory, None, heap_mib)?;
+        let mut kafka = Kafka::start_sized(&directory, None, heap_mib, door)?;
         kafka.temporary = true;
         Ok(kafka)
     }
@@ -101,13 +127,14 @@ impl Kafka {
     ///
     /// As [`Kafka::start`].
     pub fn start_in(directory: &Path, port: Option<u16>) -> Result<Kafka, KafkaError> {
-        Kafka::start_sized(directory, port, None)
+        Kafka::start_sized(directory, port, None, None)
     }
 
     fn start_sized(
         directory: &Path,
         port: Option<u16>,
         heap_mib: Option<u32>,
+        door: Option<Door>,
     ) -> Result<Kafka, KafkaError> {
         let libs = jars()?;
         // Another process can take a port between our look and the broker's bind: look again then.
@@ -124,6 +151,7 @@ impl Kafka {
                 broker: None,
                 heap_mib,
                 temporary: false,
+                door: door.clone(),
             };
             kafka.format(controller_port)?;
             match kafka.start_again() {
@@ -137,6 +165,17 @@ impl Kafka {
     /// Returns `127.0.0.1:PORT`.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns `127.0.0.1:PORT` where one logs in; `None` of a broker without logins.
+    pub fn login_bootstrap(&self) -> Option<String> {
+        let door = self.door.as_ref()?;
+        Some(format!("127.0.0.1:{}", door.port))
+    }
+
+    /// Returns where the broker keeps its partitions, a folder each.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
     /// Returns where the broker's log is.
@@ -235,11 +274,14 @@ impl Kafka {
 
     /// Writes the settings, and formats the data directory where it is new.
     fn format(&self, controller_port: u16) -> Result<(), KafkaError> {
-        let data = self.directory.join("data");
+        let data = self.data();
         fs::create_dir_all(&self.directory).map_err(failed(self.directory.display()))?;
         let settings = self.directory.join("server.properties");
-        fs::write(&settings, properties(self.port, controller_port, &data))
-            .map_err(failed(settings.display()))?;
+        let mut text = properties(self.port, controller_port, &data);
+        if let Some(door) = &self.door {
+            text.push_str(&login_properties(self.port, controller_port, door));
+        }
+        fs::write(&settings, text).map_err(failed(settings.display()))?;
         if data.join("meta.properties").exists() {
             return Ok(());
         }
@@ -491,6 +533,26 @@ share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
 ",
         data = data.display()
+    )
+}
+
+/// What a door adds to the settings, and overrides: the last line of a name counts.
+fn login_properties(port: u16, controller_port: u16, door: &Door) -> String {
+    let Door {
+        port: login_port,
+        user,
+        password,
+    } = door;
+    format!(
+        "listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+"
     )
 }
 
