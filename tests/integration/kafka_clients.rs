@@ -106,10 +106,20 @@ pub(crate) fn produce_aged(
     topic: &str,
     ages: impl IntoIterator<Item = Duration>,
 ) {
-    for age in ages {
+    let stamps = ages.into_iter().map(|age| now() - age);
+    produce_stamped(producer, topic, stamps);
+}
+
+/// Sends records to partition 0, each with the time that its producer says it was made.
+pub(crate) fn produce_stamped(
+    producer: &BaseProducer,
+    topic: &str,
+    stamps: impl IntoIterator<Item = UnixNanos>,
+) {
+    for stamp in stamps {
         let record = BaseRecord::<str, str>::to(topic)
             .partition(0)
-            .timestamp((now() - age).as_millis() as i64)
+            .timestamp(stamp.as_millis() as i64)
             .payload("x");
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }

@@ -24,7 +24,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::kafka_clients::{
     Member, PATIENCE, add_partitions, client, commit, create_topic, create_topic_with,
     delete_records, delete_topic, group, now, oracle_lag, place, probe, produce, produce_aged,
-    produce_keyed, producer, unique,
+    produce_keyed, produce_stamped, producer, unique,
 };
 
 /// A window that a test can wait for.
@@ -678,6 +678,69 @@ fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
 }
 
 #[test]
+fn every_partition_that_is_assigned_or_has_a_commit_is_shown() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (assigned, left, name) = (unique("assigned"), unique("left-behind"), unique("half"));
+    create_topic(&bootstrap, &assigned, 2);
+    create_topic(&bootstrap, &left, 2);
+    let producer = producer(&bootstrap);
+    produce(&producer, &assigned, 0, 5);
+    produce(&producer, &left, 1, 5);
+    // It read another topic before, and has not read this one yet.
+    commit(&bootstrap, &name, &left, &[(1, 2)]);
+    let _member = Member::join(&bootstrap, &name, &assigned, "classic", 2);
+    let mut watch = Watch::new(&bootstrap, &name);
+    let whole = watch.until("its assignment", |group| group.partitions.len() == 3);
+    let states: Vec<(State, Option<u64>)> =
+        [place(&assigned, 0), place(&assigned, 1), place(&left, 1)]
+            .iter()
+            .map(|place| {
+                let lag = &whole.partitions[place];
+                (lag.state, lag.lag_messages)
+            })
+            .collect();
+    assert_eq!(
+        states,
+        [
+            (State::NoCommit, None),
+            (State::Ok, Some(0)),
+            (State::Ok, Some(3))
+        ]
+    );
+    assert_eq!(
+        (whole.partitions_read, whole.partitions_total),
+        (1, Some(4))
+    );
+}
+
+#[test]
+fn a_producers_wrong_clock_does_not_age_what_was_seen_to_arrive() {
+    let bootstrap = kafka::shared().bootstrap();
+    let (topic, name) = (unique("misdated"), unique("dated"));
+    create_topic(&bootstrap, &topic, 1);
+    commit(&bootstrap, &name, &topic, &[(0, 0)]);
+    let mut watch = Watch::new(&bootstrap, &name);
+    watch.until("the empty topic", |group| group.lag_messages == Some(0));
+    let made = Instant::now();
+    let producer = producer(&bootstrap);
+    // Of two days ago, of now, and of half an hour to come: a broker takes an hour at most.
+    produce_aged(&producer, &topic, std::iter::repeat_n(hours(48), 10));
+    produce(&producer, &topic, 0, 10);
+    produce_stamped(&producer, &topic, [now() + hours(1) / 2]);
+    for committed in [5, 15, 20] {
+        commit(&bootstrap, &name, &topic, &[(0, committed)]);
+        let seen = watch.until("its age", |group| {
+            only(group).committed == Some(committed) && only(group).end == Some(21)
+        });
+        let time = seen.time_lag.unwrap();
+        // It arrived after the last poll before it was made.
+        let oldest = made.elapsed() + Duration::from_secs(2);
+        assert_eq!(time.bound, Bound::Exact);
+        assert!(time.duration <= oldest, "{time:?}, not {oldest:?} at most");
+    }
+}
+
+#[test]
 fn a_deleted_topic_takes_its_commits_along_and_leaves_the_rest_of_the_group_alone() {
     let bootstrap = kafka::shared().bootstrap();
     let (kept, gone, name) = (unique("kept"), unique("gone"), unique("reader-of-two"));
@@ -709,12 +772,12 @@ fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_ma
     watch.until("the lag", |group| group.lag_messages == Some(20));
 
     let backup = tempfile::tempdir().unwrap();
-    kafka.stop().unwrap();
+    kafka.kill().unwrap();
     copy_offsets(&kafka.data(), backup.path());
     kafka.start_again().unwrap();
     delete_topic(&bootstrap, &topic);
     watch.until("the commit's end", |group| group.partitions.is_empty());
-    kafka.stop().unwrap();
+    kafka.kill().unwrap();
     copy_offsets(backup.path(), &kafka.data());
     kafka.start_again().unwrap();
 
