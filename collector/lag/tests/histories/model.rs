@@ -548,7 +548,13 @@ impl Model {
         let moved_last = run
             .windows(2)
             .rposition(|pair| pair[0].committed != pair[1].committed);
-        let still = &run[moved_last.map_or(0, |moved| moved + 1)..];
+        // Who owes nothing does not stand still: it begins with the last reading at which nothing waited.
+        let rested = self.rested(&known);
+        let rested = run
+            .iter()
+            .rposition(|reading| Some(reading.at) == rested)
+            .unwrap_or(0);
+        let still = &run[moved_last.map_or(0, |moved| moved + 1).max(rested)..];
         // Only of the log that is: records of one that is gone tell nothing of this one.
         let ends = still.iter().filter(|reading| reading.log == last.log);
         let end_moved = ends.map(|reading| reading.end).min().unwrap() < end;
@@ -587,6 +593,14 @@ impl Model {
             rewound,
             ..nothing
         }
+    }
+
+    /// When the partition was last read with nothing to read for the group.
+    fn rested(&self, known: &Known<'_>) -> Option<UnixNanos> {
+        self.said.iter().rev().find_map(|(_, said)| {
+            let lag = said.get(known.name)?.partitions.get(known.place)?;
+            lag.read_at.filter(|_| lag.lag_messages == Some(0))
+        })
     }
 
     /// The last bounded read with that answer, as far as it is of the log that is: where it looked, and up to where.
@@ -713,8 +727,8 @@ fn end_rate(ends: &[(UnixNanos, i64)], window: Duration) -> Option<(f64, UnixNan
     ))
 }
 
-/// The lag never fell by more than five seconds' records, and each third of it is higher than the one before; told
-/// after a fifth of the window.
+/// The lag never fell by more than five seconds' records, rose more than once, and each third of it is higher than the
+/// one before; told after a fifth of the window.
 fn falls_behind(stretch: &[Reading], window: Duration) -> bool {
     let Some((appended, _)) = rates(stretch) else {
         return false;
@@ -732,7 +746,8 @@ fn falls_behind(stretch: &[Reading], window: Duration) -> bool {
     let (early, rest) = lags.split_at(third);
     let (middle, late) = rest.split_at(rest.len() - third);
     let (early, middle, late) = (mean(early), mean(middle), mean(late));
-    !fell && early < middle && middle < late && late - early > swing
+    let rises = lags.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    !fell && rises > 1 && early < middle && middle < late && late - early > swing
 }
 
 /// Offsets as they were read last, and nothing of now.
