@@ -761,7 +761,8 @@ fn a_deleted_topic_takes_its_commits_along_and_leaves_the_rest_of_the_group_alon
 
 #[test]
 fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_made_anew() {
-    // A broker forgets the commits of a topic that it sees deleted. Here it gets them back, as from a backup.
+    // A broker forgets the commits of a topic that it sees deleted. Here it gets them back, as from a backup. Kafka's own
+    // tool is no oracle for them: it gives up on the whole group.
     let mut kafka = Kafka::start().unwrap();
     let bootstrap = kafka.bootstrap();
     let (topic, name) = (unique("restored"), unique("orphan"));
@@ -782,9 +783,6 @@ fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_ma
     kafka.start_again().unwrap();
 
     let orphan = watch.until("the orphan", |group| !group.partitions.is_empty());
-    // Kafka's own tool says nothing of the whole group here.
-    let theirs = oracle::lag(&bootstrap, &["--group", &name]);
-    assert!(theirs.is_ok_and(|rows| rows.is_empty()));
     let lag = only(&orphan);
     assert_eq!(
         (lag.state, lag.committed, lag.end),

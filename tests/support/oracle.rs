@@ -48,7 +48,9 @@ pub fn lag(bootstrap: &str, groups: &[&str]) -> Result<BTreeMap<Place, Option<i6
 ///
 /// When the tool fails.
 pub fn offsets(bootstrap: &str, groups: &[&str]) -> Result<BTreeMap<Place, Reading>, KafkaError> {
-    let arguments: Vec<&str> = ["--describe"].iter().chain(groups).copied().collect();
+    // On a busy machine its five seconds are too few, and then it prints no rows and ends well.
+    let describe = ["--describe", "--timeout", "60000"];
+    let arguments: Vec<&str> = describe.iter().chain(groups).copied().collect();
     let table = kafka::tool(bootstrap, tools::GROUPS, &arguments)?;
     Ok(table.lines().filter_map(row).collect())
 }
