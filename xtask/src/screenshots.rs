@@ -57,7 +57,7 @@ fn pages(address: SocketAddr) -> Result<usize> {
         ("map-table", "/map?view=table".to_owned()),
         ("traces", "/traces".to_owned()),
         ("lag", "/lag".to_owned()),
-        ("lag-group", "/lag/demo/billing".to_owned()),
+        ("lag-group", "/lag/demo/billing?from=now-5m".to_owned()),
         ("dead-letters", "/dead-letters".to_owned()),
         (
             "dead-letters-topic",

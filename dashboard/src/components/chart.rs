@@ -93,15 +93,40 @@ pub(crate) struct Flag {
     pub(crate) text: String,
 }
 
-/// Returns the flags with whether there is room for their word: before the next flag, or the edge.
-fn with_room(flags: &[Flag], x: impl Fn(f64) -> f64, right: f64) -> Vec<(&Flag, bool)> {
+/// On which side of its line a flag's word is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Returns the flags with the side that has room for their word: before the next flag or the edge, else behind what was
+/// written last.
+fn with_room(
+    flags: &[Flag],
+    x: impl Fn(f64) -> f64,
+    (left, right): (f64, f64),
+) -> Vec<(&Flag, Option<Side>)> {
+    let mut free = left;
     flags
         .iter()
         .enumerate()
         .map(|(index, flag)| {
-            let to = x(flag.at) + 4.0 + flag.word.chars().count() as f64 * GLYPH;
+            let at = x(flag.at);
+            let wide = 4.0 + flag.word.chars().count() as f64 * GLYPH;
             let next = flags.get(index + 1).map_or(right, |next| x(next.at));
-            (flag, to <= next.min(right))
+            let side = if at + wide <= next.min(right) {
+                Some(Side::Right)
+            } else if at - wide >= free {
+                Some(Side::Left)
+            } else {
+                None
+            };
+            free = match side {
+                Some(Side::Right) => at + wide,
+                _ => at,
+            };
+            (flag, side)
         })
         .collect()
 }
@@ -351,14 +376,20 @@ pub(crate) fn LineChart(
                 })}
                 <path class=s.class d=line_path(&s.points, x, y)><title>{s.name.clone()}</title></path>
             }).collect_view()}
-            {flags.with(|flags| with_room(flags, x, width).into_iter()
+            {flags.with(|flags| with_room(flags, x, (LEFT, width)).into_iter()
                 .filter(|(flag, _)| (from..=to).contains(&flag.at))
-                .map(|(flag, fits)| view! {
+                .map(|(flag, side)| view! {
                     <g class="flag"><title>{flag.text.clone()}</title>
                         <line class="ev" x1=x(flag.at) x2=x(flag.at) y1=TOP - 6.0 y2=base></line>
                         // A line of one pixel is hard to point at.
                         <rect x=x(flag.at) - 4.0 y=0.0 width="8" height=base fill="transparent"></rect>
-                        {(worded && fits).then(|| view! { <text class="evt" x=x(flag.at) + 4.0 y=TOP + 3.0>{flag.word.clone()}</text> })}
+                        {side.filter(|_| worded).map(|side| {
+                            let (away, anchor) = match side {
+                                Side::Left => (-4.0, "end"),
+                                Side::Right => (4.0, "start"),
+                            };
+                            view! { <text class="evt" x=x(flag.at) + away y=TOP + 3.0 text-anchor=anchor>{flag.word.clone()}</text> }
+                        })}
                     </g>
                 }).collect_view())}
             {mark.map(|m| view! {
@@ -470,18 +501,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flags_word_is_written_where_it_reaches_neither_the_next_nor_the_edge() {
+    fn a_flags_word_reaches_neither_the_next_flag_nor_what_is_written_nor_the_edge() {
         let flag = |at| Flag {
             at,
             word: "fired".to_owned(),
             text: String::new(),
         };
-        let flags = [flag(0.0), flag(20.0), flag(100.0), flag(190.0)];
-        let fits: Vec<bool> = with_room(&flags, |at| at, 200.0)
+        let flags = [
+            flag(10.0),
+            flag(30.0),
+            flag(100.0),
+            flag(120.0),
+            flag(195.0),
+        ];
+        let sides: Vec<_> = with_room(&flags, |at| at, (0.0, 200.0))
             .into_iter()
-            .map(|(_, fits)| fits)
+            .map(|(_, side)| side)
             .collect();
-        assert_eq!(fits, [false, true, true, false]);
+        let (left, right) = (Some(Side::Left), Some(Side::Right));
+        assert_eq!(sides, [None, right, left, right, left]);
     }
 
     #[test]
