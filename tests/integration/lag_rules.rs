@@ -597,7 +597,7 @@ fn a_commit_marker_behind_the_last_record_is_nothing_to_read() {
     let question = loop {
         assert!(Instant::now() < deadline, "waiting for the question");
         watch.until("the marker", |group| only(group).end == Some(11));
-        let questions = watch.engine.marker_questions(now());
+        let questions = watch.engine.marker_questions(now(), usize::MAX);
         let ours = questions.into_iter().find(|asked| *asked.group == *name);
         if let Some(question) = ours {
             break question;

@@ -91,7 +91,12 @@ pub(crate) async fn history(
         })
         .collect();
 
-    let handlings = why::handlings(&state, &cluster, &group, range).await?;
+    let process = process(&state, &cluster, &group, first, step, steps).await?;
+    // Where none failed, a search for the newest that did would look at all of them.
+    let failed = process
+        .iter()
+        .any(|point| point.errors.is_none_or(|errors| errors > 0));
+    let handlings = why::handlings(&state, &cluster, &group, range, failed).await?;
     let history = wire::GroupHistory {
         window: highwater_shared::Window {
             from: instant(at(0)),
@@ -101,7 +106,7 @@ pub(crate) async fn history(
         step_ms: step / 1_000_000,
         points,
         partitions,
-        process: process(&state, &cluster, &group, first, step, steps).await?,
+        process,
         slowest: handlings.slowest,
         failing: handlings.failing,
         events: events(&state, &cluster, &group, range).await?,

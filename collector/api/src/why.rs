@@ -46,16 +46,21 @@ pub(crate) struct Handlings {
     pub(crate) why: wire::Why,
 }
 
-/// Looks at the newest handlings of a group in the range.
+/// Looks at the newest handlings of a group in the range. `failed`: some of them may have.
 pub(crate) async fn handlings(
     state: &ApiState,
     cluster: &str,
     group: &str,
     range: Range,
+    failed: bool,
 ) -> Result<Handlings, ApiError> {
     let of_group = || Expr::equals(Field::Group, group);
     let hits = search(&state.store, range, of_group(), POOL).await?;
-    let mut failed = search(&state.store, range, of_group().and(Expr::failed()), LISTED).await?;
+    let failing = if failed {
+        search(&state.store, range, of_group().and(Expr::failed()), LISTED).await?
+    } else {
+        Vec::new()
+    };
     let mut handled = work_of(&hits);
     handled.sort_by_key(|(_, span)| std::cmp::Reverse(span.duration_ns()));
     let slow = handled.get(..SLOW).unwrap_or(&handled);
@@ -77,7 +82,7 @@ pub(crate) async fn handlings(
                 .get(&(cluster.into(), group.into()))
                 .and_then(|lag| hot_partition(lag)),
         },
-        failing: failed.drain(..).filter_map(|hit| failure(&hit)).collect(),
+        failing: failing.iter().filter_map(failure).collect(),
     };
     Ok(told)
 }
