@@ -21,16 +21,19 @@ const POINTS: u64 = 120;
 /// Events given, the newest of the range.
 const EVENTS: u32 = 100;
 /// Steps people can read.
-const STEPS_S: [u64; 11] = [10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400];
+const STEPS_S: [u64; 14] = [
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400,
+];
+/// A bucket of the flow: process times are no finer.
+const BUCKET_NS: u64 = 10_000_000_000;
 
-/// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval, nor below a bucket
-/// of the flow: finer steps would leave every other one without a process time.
+/// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval.
 fn step_ns(range: Range, poll_ms: u64) -> u64 {
     let least = (range.to.since(range.from) / POINTS).max(poll_ms * 1_000_000);
     let seconds = STEPS_S
         .into_iter()
         .find(|step| step * 1_000_000_000 >= least);
-    seconds.unwrap_or(STEPS_S[10]) * 1_000_000_000
+    seconds.unwrap_or(STEPS_S[13]) * 1_000_000_000
 }
 
 pub(crate) async fn history(
@@ -115,7 +118,8 @@ pub(crate) async fn history(
     json(&headers, &history)
 }
 
-/// Process time of each step, from the same sketches as the map.
+/// Process time of each step, from the same sketches as the map. Steps finer than a bucket have the percentiles of the
+/// bucket they lie in; its counts are in the first of them, so that they add up.
 async fn process(
     state: &ApiState,
     cluster: &str,
@@ -127,22 +131,29 @@ async fn process(
     let environment = state.environment_of(cluster);
     let (cluster, group) = (cluster.to_owned(), group.to_owned());
     let state = state.clone();
-    let from = UnixNanos(first * step);
+    let wide = step.max(BUCKET_NS);
+    let first_wide = first * step / wide;
+    let wides = ((first + steps as u64) * step).div_ceil(wide) - first_wide;
     let work = tokio::task::spawn_blocking(move || {
+        let from = UnixNanos(first_wide * wide);
         let flow = state.flow.read();
-        flow.group_work(&environment, &cluster, &group, from, step, steps)
+        flow.group_work(&environment, &cluster, &group, from, wide, wides as usize)
     })
     .await
     .map_err(ApiError::internal("computing process times"))?;
     let point = |index: usize| {
-        let work = work.as_ref().and_then(|work| work.get(index));
+        let at = (first + index as u64) * step;
+        let in_wide = (at / wide - first_wide) as usize;
+        let work = work.as_ref().and_then(|work| work.get(in_wide));
         let percentiles = work.and_then(|work| work.process.percentiles());
+        let counts = index == 0 || at.is_multiple_of(wide);
+        let count = |number: u64| if counts { number } else { 0 };
         wire::ProcessPoint {
-            at: instant(UnixNanos((first + index as u64) * step)),
+            at: instant(UnixNanos(at)),
             p95_ns: percentiles.map(|p| p.p95_ns),
             p99_ns: percentiles.map(|p| p.p99_ns),
-            messages: work.map(|work| work.attempts),
-            errors: work.map(|work| work.errors),
+            messages: work.map(|work| count(work.attempts)),
+            errors: work.map(|work| count(work.errors)),
         }
     };
     Ok((0..steps).map(point).collect())
@@ -230,7 +241,7 @@ mod tests {
         };
         assert_eq!(step_ns(range(60), 15_000), 30_000_000_000);
         assert_eq!(step_ns(range(5), 15_000), 15_000_000_000);
-        assert_eq!(step_ns(range(5), 1_000), 10_000_000_000);
+        assert_eq!(step_ns(range(1), 1_000), 1_000_000_000);
         assert_eq!(step_ns(range(24 * 60), 15_000), 1_800_000_000_000);
     }
 }
