@@ -116,6 +116,8 @@ impl Decompressors {
             }
             Compression::Deflate => read(&mut DeflateDecoder::new(&*body), share),
             Compression::Zstd => self.unzstd(&body, limit, share).map(Bytes::from),
+            // A framed stream's writer writes its header with the first byte: of nothing, it writes nothing.
+            Compression::Snappy if body.is_empty() => Ok(body),
             Compression::Snappy if body.starts_with(SNAPPY_FRAMED) => {
                 read(&mut snap::read::FrameDecoder::new(&*body), share)
             }
@@ -414,6 +416,17 @@ mod tests {
             damaged[0] ^= 0xff;
             assert!(
                 matches!(run(compression, &damaged), Err(Failure::Bad(_))),
+                "{compression:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_comes_back_as_nothing() {
+        for (compression, compress) in FORMS {
+            assert_eq!(
+                run(compression, &compress(b"")).unwrap(),
+                b"",
                 "{compression:?}"
             );
         }
