@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use highwater_flow::FINEST_STEP_NS;
 use highwater_model::UnixNanos;
 use highwater_shared::lag as wire;
 
@@ -24,8 +25,6 @@ const EVENTS: u32 = 100;
 const STEPS_S: [u64; 14] = [
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400,
 ];
-/// A bucket of the flow: process times are no finer.
-const BUCKET_NS: u64 = 10_000_000_000;
 
 /// The smallest readable step that gives at most [`POINTS`] points and is not below the poll interval.
 fn step_ns(range: Range, poll_ms: u64) -> u64 {
@@ -118,8 +117,8 @@ pub(crate) async fn history(
     json(&headers, &history)
 }
 
-/// Process time of each step, from the same sketches as the map. Steps finer than a bucket have the percentiles of the
-/// bucket they lie in; its counts are in the first of them, so that they add up.
+/// Process time of each step, from the same sketches as the map. Where steps are finer than the flow's, those of one wide
+/// step have its percentiles, and the first of them its counts, so that they add up.
 async fn process(
     state: &ApiState,
     cluster: &str,
@@ -131,7 +130,7 @@ async fn process(
     let environment = state.environment_of(cluster);
     let (cluster, group) = (cluster.to_owned(), group.to_owned());
     let state = state.clone();
-    let wide = step.max(BUCKET_NS);
+    let wide = step.max(FINEST_STEP_NS);
     let first_wide = first * step / wide;
     let wides = ((first + steps as u64) * step).div_ceil(wide) - first_wide;
     let work = tokio::task::spawn_blocking(move || {
@@ -141,11 +140,15 @@ async fn process(
     })
     .await
     .map_err(ApiError::internal("computing process times"))?;
+    let told: Vec<_> = work
+        .iter()
+        .flatten()
+        .map(|work| (work, work.process.percentiles()))
+        .collect();
     let point = |index: usize| {
         let at = (first + index as u64) * step;
-        let in_wide = (at / wide - first_wide) as usize;
-        let work = work.as_ref().and_then(|work| work.get(in_wide));
-        let percentiles = work.and_then(|work| work.process.percentiles());
+        let (work, percentiles) = told.get((at / wide - first_wide) as usize).copied().unzip();
+        let percentiles = percentiles.flatten();
         let counts = index == 0 || at.is_multiple_of(wide);
         let count = |number: u64| if counts { number } else { 0 };
         wire::ProcessPoint {

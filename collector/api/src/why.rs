@@ -2,7 +2,9 @@
 //! handlings, what they wait for, a key or a partition that stands out, and whether spans and offsets agree.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
+use highwater_flow::FINEST_STEP_NS;
 use highwater_lag as engine;
 use highwater_lag::words;
 use highwater_model::{Operation, Span, SpanId, UnixNanos};
@@ -31,8 +33,7 @@ const KEYS_NEEDED: u32 = 20;
 /// A partition stands out when it takes so much of what comes in, and so many times what it would were all alike.
 const HOT_PARTITION: (f64, f64) = (0.25, 1.8);
 /// What spans say is of the last minute: a lag that grows is not told as it was minutes ago.
-const OBSERVED_STEP_NS: u64 = 10_000_000_000;
-const OBSERVED_STEPS: usize = 6;
+const OBSERVED: Duration = Duration::from_secs(60);
 /// Fewer messages tell nothing of a disagreement.
 const OBSERVED_NEEDED: u64 = 20;
 /// Less than this apart, or less than three times, is commits that come every few seconds and clocks that differ.
@@ -284,8 +285,8 @@ pub(crate) async fn observed(
 ) -> Result<Option<wire::ObservedLag>, ApiError> {
     let environment = state.environment_of(cluster);
     let (cluster, group) = (cluster.to_owned(), group.to_owned());
-    let first = (to.0 / OBSERVED_STEP_NS + 1).saturating_sub(OBSERVED_STEPS as u64);
-    let from = UnixNanos(first * OBSERVED_STEP_NS);
+    // Whole buckets, the youngest with them.
+    let from = UnixNanos(to.0 - to.0 % FINEST_STEP_NS + FINEST_STEP_NS) - OBSERVED;
     let flow_of = state.clone();
     let work = tokio::task::spawn_blocking(move || {
         let flow = flow_of.flow.read();
@@ -294,7 +295,7 @@ pub(crate) async fn observed(
             &cluster,
             &group,
             from,
-            OBSERVED_STEP_NS * OBSERVED_STEPS as u64,
+            OBSERVED.as_nanos() as u64,
             1,
         )
     })
@@ -335,7 +336,7 @@ fn disagreement(p50_ms: u64, p95_ms: u64, lag: &engine::GroupLag) -> Option<Stri
     let times: Vec<u64> = moving().map(exact).collect::<Option<_>>()?;
     let (least, most) = (*times.iter().min()?, *times.iter().max()?);
     let apart = |more: u64, less: u64| more > less.saturating_mul(3).saturating_add(DISAGREE_MS);
-    let said = |ms| words::duration(std::time::Duration::from_millis(ms));
+    let said = |ms| words::duration(Duration::from_millis(ms));
     if apart(least, p95_ms) {
         return Some(format!(
             "Offsets say {}, spans {}: it commits long after it has handled, or some of its consumers send no spans.",

@@ -42,4 +42,4 @@ pub use checkpoint::{Checkpoint, RestoreError, Row};
 pub use flow::{ClusterConfig, Config, Flow, Stats};
 pub use sketch::{Percentiles, Sketch};
 pub use topology::{Edge, EdgeKind, Node, NodeKind, RateSource, Topology, TopologyQuery, Window};
-pub use work::GroupWork;
+pub use work::{FINEST_STEP_NS, GroupWork};

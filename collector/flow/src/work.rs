@@ -7,7 +7,11 @@ use crate::cell::Latencies;
 use crate::flow::Flow;
 use crate::key::Key;
 use crate::resolve::{Group, Resolver};
+use crate::series::Tier;
 use crate::sketch::Sketch;
+
+/// Nanoseconds of a bucket of the last hours. Steps that are finer tell nothing more.
+pub const FINEST_STEP_NS: u64 = Tier::Hot.width();
 
 /// What a group's consumers did in one step.
 #[derive(Clone, Default, Debug)]
