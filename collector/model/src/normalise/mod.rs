@@ -116,9 +116,7 @@ impl OriginFacts {
             scope,
         }
     }
-}
 
-impl OriginFacts {
     /// Which version of its service sent it, where it says so.
     pub(crate) fn release(&self) -> Option<(&ServiceKey, &Arc<str>)> {
         self.version

@@ -113,9 +113,8 @@ impl<'a> BatchBuilder<'a> {
         let facts = OriginFacts::read_with(&decode_origin(&blob)?, self.words.get());
         let index = u32::try_from(self.facts.len()).map_err(|_| DecodeError::TooManySpans)?;
         if let Some((service, version)) = facts.release() {
-            let known = self.batch.releases.last();
-            if !known.is_some_and(|last| last.0 == *service && last.1 == *version) {
-                let release = (service.clone(), Arc::clone(version));
+            let release = (service.clone(), Arc::clone(version));
+            if self.batch.releases.last() != Some(&release) {
                 self.batch.releases.push(release);
             }
         }
