@@ -124,26 +124,18 @@ fn groups(state: &ApiState, out: &mut Exposition) {
             );
         }
     }
-    let mut family = out.gauge("kafka_consumergroup_members", "Members of the group.");
-    for ((cluster, group), lag) in all {
-        family.known(
-            &[("cluster", &**cluster), ("consumergroup", group)],
-            lag.members,
-        );
-    }
-    let mut family = out.gauge(
-        "highwater_consumergroup_time_lag_seconds",
-        "Age of the oldest unread message; absent while unknown.",
-    );
-    for ((cluster, group), lag) in all {
-        let seconds = lag.time_lag.map(|lag| lag.duration.as_secs_f64());
-        family.known(
-            &[("cluster", &**cluster), ("consumergroup", group)],
-            seconds,
-        );
-    }
     type OfGroup = fn(&engine::GroupLag) -> Option<f64>;
-    let of_group: [(&str, &str, OfGroup); 6] = [
+    let of_group: [(&str, &str, OfGroup); 8] = [
+        (
+            "kafka_consumergroup_members",
+            "Members of the group.",
+            |lag| lag.members.map(f64::from),
+        ),
+        (
+            "highwater_consumergroup_time_lag_seconds",
+            "Age of the oldest unread message; absent while unknown.",
+            |lag| lag.time_lag.map(|lag| lag.duration.as_secs_f64()),
+        ),
         (
             "highwater_consumergroup_messages_in_per_second",
             "Appended a second to the partitions it reads, over the lag window.",
