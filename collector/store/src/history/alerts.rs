@@ -10,9 +10,12 @@ use highwater_model::UnixNanos;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Row};
 
-use super::History;
+use super::{History, cannot_read};
 use crate::engine::sqlite::{int, unsigned};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
+
+/// What errors call them.
+const ALERTS: &str = "alerts";
 
 /// So many events are kept, the newest, whatever their age.
 pub const MAX_ALERT_EVENTS: u32 = 100_000;
@@ -187,7 +190,11 @@ impl History {
                 .fetch_all(&self.inner.readers)
                 .await
         };
-        let memory = read.await.map_err(cannot_read)?.into_iter().collect();
+        let memory = read
+            .await
+            .map_err(cannot_read(ALERTS))?
+            .into_iter()
+            .collect();
         Ok(AlertRecords { memory })
     }
 
@@ -261,7 +268,7 @@ impl History {
         })
         .fetch_all(&self.inner.readers)
         .await
-        .map_err(cannot_read)
+        .map_err(cannot_read(ALERTS))
     }
 
     /// Notes what an attempt at a pending message came to. `false`: there is none of that number, or it is over, and
@@ -323,7 +330,7 @@ impl History {
             .try_map(|row: SqliteRow| read_delivery(&row))
             .fetch_all(&self.inner.readers)
             .await
-            .map_err(cannot_read)
+            .map_err(cannot_read(ALERTS))
     }
 
     /// Returns what happened from `from` to before `to`, at most `limit` events, the newest first; before the event
@@ -354,7 +361,7 @@ impl History {
         })
         .fetch_all(&self.inner.readers)
         .await
-        .map_err(cannot_read)
+        .map_err(cannot_read(ALERTS))
     }
 
     /// Returns what happened to the alerts of a subject from `from` to before `to`, at most `limit` events, the newest
@@ -380,7 +387,7 @@ impl History {
         .try_map(|row: SqliteRow| read_event(&row))
         .fetch_all(&self.inner.readers)
         .await
-        .map_err(cannot_read)
+        .map_err(cannot_read(ALERTS))
     }
 
     /// Returns how often what has happened to the alerts of each rule from `since` on.
@@ -402,7 +409,7 @@ impl History {
         })
         .fetch_all(&self.inner.readers)
         .await
-        .map_err(cannot_read)
+        .map_err(cannot_read(ALERTS))
     }
 }
 
@@ -548,11 +555,4 @@ fn read_delivery(row: &SqliteRow) -> sqlx::Result<DeliveryRow> {
         last_at,
         detail: last_at.map(|_| detail),
     })
-}
-
-fn cannot_read(source: sqlx::Error) -> StoreError {
-    StoreError::ReadHistory {
-        what: "alerts",
-        source,
-    }
 }

@@ -4,9 +4,12 @@ use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite};
 
-use super::History;
+use super::{History, cannot_read};
 use crate::engine::sqlite::{int, unsigned};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
+
+/// What errors call it.
+const FLOW: &str = "the flow";
 
 /// Rows of one statement: single-row statements cost ten times as much.
 const ROWS_AT_ONCE: usize = 500;
@@ -80,15 +83,16 @@ impl History {
     /// # Errors
     /// When the file cannot be read.
     pub async fn load_flow(&self, from_bucket: u64) -> Result<FlowCheckpoint> {
-        let failed = |source| StoreError::ReadHistory {
-            what: "the flow",
-            source,
-        };
-        let mut reader = self.inner.readers.begin().await.map_err(failed)?;
+        let mut reader = self
+            .inner
+            .readers
+            .begin()
+            .await
+            .map_err(cannot_read(FLOW))?;
         let checkpoint = sqlx::query("SELECT last_block, pending FROM flow_checkpoint")
             .fetch_optional(&mut *reader)
             .await
-            .map_err(failed)?;
+            .map_err(cannot_read(FLOW))?;
         let rows = sqlx::query(
             "SELECT bucket, key, value FROM flow WHERE bucket >= ? ORDER BY bucket, key",
         )
@@ -101,7 +105,7 @@ impl History {
         })
         .fetch_all(&mut *reader)
         .await
-        .map_err(failed)?;
+        .map_err(cannot_read(FLOW))?;
         Ok(FlowCheckpoint {
             rows,
             last_block: checkpoint.as_ref().map_or(0, |row| unsigned(row.get(0))),
@@ -148,10 +152,7 @@ impl History {
             }
             Ok(())
         };
-        read.await.map_err(|source| StoreError::ReadHistory {
-            what: "the flow",
-            source,
-        })
+        read.await.map_err(cannot_read(FLOW))
     }
 
     /// The last block the flow has seen.
@@ -159,10 +160,7 @@ impl History {
         let block: Option<i64> = sqlx::query_scalar("SELECT last_block FROM flow_checkpoint")
             .fetch_optional(&self.inner.readers)
             .await
-            .map_err(|source| StoreError::ReadHistory {
-                what: "the flow",
-                source,
-            })?;
+            .map_err(cannot_read(FLOW))?;
         Ok(block.map_or(0, unsigned))
     }
 }

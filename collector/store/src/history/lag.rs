@@ -11,10 +11,13 @@ pub use highwater_model::broker::LagRow;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Row};
 
-use super::History;
 use super::pack::{self, GroupSample, TopicSample};
+use super::{History, cannot_read};
 use crate::engine::sqlite::{int, unsigned};
 use crate::error::{Result, StoreError};
+
+/// What errors call it.
+const LAG: &str = "lag history";
 
 /// A read gives at most so many rows, the newest.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -287,7 +290,7 @@ impl History {
         .bind(format!("{:?}", Vec::from_iter(instants)))
         .fetch(&self.inner.readers);
         let mut ends = Ends::new();
-        while let Some(row) = rows.try_next().await.map_err(cannot_read)? {
+        while let Some(row) = rows.try_next().await.map_err(cannot_read(LAG))? {
             let samples = pack::read_topic(row.get(2)).map_err(damaged)?;
             ends.insert((row.get(0), row.get(1)), samples);
         }
@@ -301,7 +304,7 @@ impl History {
             .bind(name)
             .fetch_optional(&self.inner.readers)
             .await
-            .map_err(cannot_read)
+            .map_err(cannot_read(LAG))
     }
 
     async fn names(&self, cluster: &str, kind: u8) -> Result<HashMap<i64, Arc<str>>> {
@@ -310,7 +313,7 @@ impl History {
             .bind(kind)
             .fetch_all(&self.inner.readers)
             .await
-            .map_err(cannot_read)?;
+            .map_err(cannot_read(LAG))?;
         let names = rows
             .iter()
             .map(|row| (row.get(0), Arc::from(row.get::<&str, _>(1))));
@@ -341,7 +344,7 @@ async fn source(
 /// Decodes polls of groups as they come, newest first, until [`MAX_ROWS`] are there.
 async fn group_polls(mut polls: Polls<'_>) -> Result<Vec<GroupPoll>> {
     let (mut taken, mut decoded) = (0, Vec::new());
-    while let Some(poll) = polls.try_next().await.map_err(cannot_read)? {
+    while let Some(poll) = polls.try_next().await.map_err(cannot_read(LAG))? {
         let samples = pack::read_group(poll.get(2)).map_err(damaged)?;
         taken += samples.len();
         if taken > MAX_ROWS {
@@ -359,7 +362,7 @@ async fn end_rows(
     partition: Option<i32>,
 ) -> Result<Vec<EndRow>> {
     let mut rows = Vec::new();
-    while let Some(poll) = polls.try_next().await.map_err(cannot_read)? {
+    while let Some(poll) = polls.try_next().await.map_err(cannot_read(LAG))? {
         let Some(topic) = names.get(&poll.get::<i64, _>(0)) else {
             continue;
         };
@@ -380,16 +383,6 @@ async fn end_rows(
     Ok(rows)
 }
 
-fn cannot_read(source: sqlx::Error) -> StoreError {
-    StoreError::ReadHistory {
-        what: "lag history",
-        source,
-    }
-}
-
 fn damaged(source: crate::block::Corrupt) -> StoreError {
-    StoreError::DamagedHistory {
-        what: "lag history",
-        source,
-    }
+    StoreError::DamagedHistory { what: LAG, source }
 }

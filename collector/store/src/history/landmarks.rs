@@ -6,9 +6,12 @@ use highwater_model::UnixNanos;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Row};
 
-use super::History;
+use super::{History, cannot_read};
 use crate::engine::sqlite::{int, unsigned};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
+
+/// What errors call them.
+const LANDMARKS: &str = "landmarks";
 
 /// So many landmarks are kept, the newest, whatever their age: what they name comes from outside.
 pub const MAX_LANDMARKS: u32 = 100_000;
@@ -75,7 +78,7 @@ impl History {
         .try_map(|row: SqliteRow| read(&row))
         .fetch_all(&self.inner.readers)
         .await
-        .map_err(cannot_read)
+        .map_err(cannot_read(LANDMARKS))
     }
 
     /// Returns every landmark of these kinds, the oldest first: what a start remembers.
@@ -92,7 +95,7 @@ impl History {
         .try_map(|row: SqliteRow| read(&row))
         .fetch_all(&self.inner.readers)
         .await
-        .map_err(cannot_read)
+        .map_err(cannot_read(LANDMARKS))
     }
 }
 
@@ -126,11 +129,4 @@ fn read(row: &SqliteRow) -> sqlx::Result<Landmark> {
         kind: row.try_get(2)?,
         text: row.try_get(3)?,
     })
-}
-
-fn cannot_read(source: sqlx::Error) -> StoreError {
-    StoreError::ReadHistory {
-        what: "landmarks",
-        source,
-    }
 }

@@ -170,3 +170,8 @@ async fn used_bytes(connection: &mut SqliteConnection) -> sqlx::Result<u64> {
     .await?;
     Ok(u64::try_from(pages).unwrap_or(0))
 }
+
+/// The error of a read of `what`.
+fn cannot_read(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::ReadHistory { what, source }
+}
