@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use highwater_lag::words::NBSP;
-pub(crate) use highwater_lag::words::{amount, count};
+pub(crate) use highwater_lag::words::{amount, count, plural as counted};
 
 use crate::rule::Rule;
 use crate::watch::{Unit, Watch};
@@ -12,12 +12,6 @@ use crate::watch::{Unit, Watch};
 /// Characters of a sentence. Names come from outside.
 const LONGEST_SENTENCE: usize = 600;
 const LONGEST_NAME: usize = 120;
-
-/// `12,400 messages`, `1 message`.
-pub(crate) fn counted(number: u64, unit: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{}{NBSP}{unit}{plural}", count(number))
-}
 
 /// As lag says durations, but that one under a second is told: `200 ms`.
 pub(crate) fn duration(duration: Duration) -> String {

@@ -24,8 +24,14 @@ pub fn count(number: u64) -> String {
 /// `12,400 messages`, `1 message`.
 #[must_use]
 pub fn messages(number: u64) -> String {
-    let unit = if number == 1 { "message" } else { "messages" };
-    format!("{}{NBSP}{unit}", count(number))
+    plural(number, "message")
+}
+
+/// A number of things whose plural has an s: `12 members`, `1 member`.
+#[must_use]
+pub fn plural(number: u64, unit: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{}{NBSP}{unit}{s}", count(number))
 }
 
 /// `2 d 4 h`, `13 h 10 m`, `3 m 20 s`, `12 s`; `under 1 s` below that.

@@ -150,7 +150,7 @@ impl Landmarks {
 fn rebalanced(was: usize, is: usize) -> String {
     let members = match is {
         0 => "no members".to_owned(),
-        is => plural(is as u64, "member"),
+        is => words::plural(is as u64, "member"),
     };
     if was == is {
         format!("{members}, partitions moved")
@@ -174,14 +174,9 @@ fn went_back(group: &GroupLag) -> Option<(UnixNanos, String)> {
     let text = format!(
         "{} back on {}",
         words::messages(messages),
-        plural(partitions, "partition")
+        words::plural(partitions, "partition")
     );
     newest.map(|at| (at, text))
-}
-
-fn plural(number: u64, unit: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {unit}{s}", words::count(number))
 }
 
 /// A hash of who is a member and reads what: it changes with every rebalance that changes something.
