@@ -80,6 +80,10 @@ wire! {
         pub rate_from: Option<Instant>,
         /// Until caught up at these rates; null when never or unknown.
         pub drain_ms: Option<u64>,
+        /// Least time until unread records are deleted; null unknown, unlimited, or with nothing unread.
+        pub retention_left_ms: Option<u64>,
+        /// Smallest `retention.ms` of its topics; negative unlimited.
+        pub retention_ms: Option<i64>,
         /// When its offsets were read.
         pub read_at: Option<Instant>,
         /// Topics it reads.
@@ -111,10 +115,6 @@ wire! {
         pub partitions: Vec<PartitionLag>,
         /// How long messages waited in the broker, as spans have it; null where no span tells.
         pub observed: Option<ObservedLag>,
-        /// Least time until unread records are deleted; null unknown or unlimited.
-        pub retention_left_ms: Option<u64>,
-        /// Smallest `retention.ms` of its topics.
-        pub retention_ms: Option<i64>,
     }
 
     /// How long messages waited before they were handled: from the end of sending to the start of handling, from spans.
@@ -222,6 +222,29 @@ wire! {
         /// What.
         pub kind: GroupEventKind,
         /// More of it: `billing 4.18.0`, `3 members, 2 before`.
+        pub text: String,
+    }
+
+    /// `GET /api/v1/changes`.
+    pub struct Changes {
+        /// Newest first.
+        pub changes: Vec<ChangeRecord>,
+        /// There are older ones in the range.
+        pub more: bool,
+    }
+
+    /// Something that happened to a group or a service.
+    pub struct ChangeRecord {
+        /// When it was seen.
+        pub at: Instant,
+        /// What.
+        pub kind: GroupEventKind,
+        /// The cluster; null where it is of a service.
+        pub cluster: Option<String>,
+        /// Whose it is: the service of a deploy, the group of what happened to one, and of an alert its subject in words,
+        /// `billing on kafka`.
+        pub subject: String,
+        /// More of it: the version, `3 members, 2 before`, the name of the alert's rule.
         pub text: String,
     }
 

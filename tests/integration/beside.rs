@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use highwater_shared::lag::{GroupDetail, GroupEvent, GroupEventKind, GroupHistory};
+use highwater_shared::lag::{
+    ChangeRecord, Changes, GroupDetail, GroupEvent, GroupEventKind, GroupHistory,
+};
 use highwater_shop::dials::Mode;
 use highwater_tests::process::eventually;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -96,6 +98,26 @@ async fn what_happened_to_a_group_stands_beside_its_curve_and_outlives_a_kill() 
     }
     let back = "2\u{a0}messages back on 1 partition";
     event(&stage, "reader", GroupEventKind::Rewound, back).await?;
+
+    // What was found one by one stands in one list, newest first, with whose it is.
+    let told: Changes = stage.highwater.get("/api/v1/changes?limit=500").await?;
+    let group = |name: &str| format!("{}{name}", stage.prefix);
+    let newest = |kind, subject: &str, text: &str| {
+        let same = |change: &ChangeRecord| {
+            change.kind == kind && change.subject == subject && change.text.starts_with(text)
+        };
+        told.changes.iter().position(same)
+    };
+    let back = newest(GroupEventKind::Rewound, &group("reader"), back);
+    let rebalanced = newest(GroupEventKind::Rebalanced, &group("billing"), third);
+    let version = newest(GroupEventKind::Deployed, "billing", "9.9.9");
+    ensure!(
+        back.is_some() && back < rebalanced && rebalanced < version,
+        "{:?}",
+        told.changes
+    );
+    let in_order = told.changes.windows(2).all(|two| two[0].at >= two[1].at);
+    ensure!(in_order && !told.more, "{:?}", told.changes);
 
     // A kill forgets nothing, and the version that runs on is no new deploy.
     stage.highwater = stage.highwater.kill_and_restart().await?;

@@ -52,18 +52,19 @@ fn pages(address: SocketAddr) -> Result<usize> {
     let folder = target("screenshots");
     fs::create_dir_all(&folder)?;
     let mut pages = vec![
-        ("overview", "/".to_owned()),
+        // Of the time that the demo has run: an hour would be empty for the most part.
+        ("overview", "/?from=now-5m".to_owned()),
         ("map", "/map".to_owned()),
         ("map-table", "/map?view=table".to_owned()),
         ("traces", "/traces".to_owned()),
-        ("lag", "/lag".to_owned()),
+        ("lag", "/lag?from=now-5m".to_owned()),
         ("lag-group", "/lag/demo/billing?from=now-5m".to_owned()),
         ("dead-letters", "/dead-letters".to_owned()),
         (
             "dead-letters-topic",
             "/dead-letters/demo/orders.billing.dlt".to_owned(),
         ),
-        ("alerts", "/alerts".to_owned()),
+        ("alerts", "/alerts?from=now-5m".to_owned()),
         ("alerts-rule", "/alerts?rule=time-lag".to_owned()),
         ("journey", "/journeys/ORD-0001".to_owned()),
         ("health", "/settings/health".to_owned()),
@@ -126,7 +127,6 @@ impl Browser {
             "--disable-sync",
             "--hide-scrollbars",
             "--force-prefers-reduced-motion",
-            "--window-size=1440,900",
             &format!("--blink-settings=preferredColorScheme={scheme}"),
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": arguments } } } });
@@ -136,11 +136,18 @@ impl Browser {
             .as_str()
             .context("chromedriver opened no session")?
             .to_owned();
-        Ok(Browser {
+        let browser = Browser {
             address,
             session,
             _driver: driver,
-        })
+        };
+        // The page itself: a window's size is with its frame.
+        let page = json!({
+            "cmd": "Emulation.setDeviceMetricsOverride",
+            "params": { "width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": false },
+        });
+        browser.tell("POST", "goog/cdp/execute", &page)?;
+        Ok(browser)
     }
 
     /// Takes a page once its text has not changed for a second.

@@ -1,5 +1,7 @@
 //! What fires, what happened to it, and who has seen it.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -174,20 +176,14 @@ pub(crate) async fn history(
         .last()
         .filter(|_| more)
         .map(|last| last.id.to_string());
-    let rules = state
-        .desk
-        .rules(state.now())
-        .await
-        .map_err(ApiError::of_desk)?
-        .rules;
+    let rules = rule_names(&state).await?;
     let events = events.into_iter().map(|stored| {
         let event = stored.event;
-        let rule = rules.iter().find(|rule| *rule.id == *event.rule);
         wire::AlertEvent {
             at: instant(event.at),
             kind: event.kind,
             alert: event.alert,
-            rule_name: rule.map(|rule| rule.name.to_string()),
+            rule_name: rules.get(&event.rule).cloned(),
             rule: event.rule,
             subject: event.subject,
             severity: if event.severity == "critical" {
@@ -206,6 +202,15 @@ pub(crate) async fn history(
             next_cursor,
         },
     )
+}
+
+/// The names of the rules that there are, by their ids.
+pub(crate) async fn rule_names(state: &ApiState) -> Result<BTreeMap<String, String>, ApiError> {
+    let book = state.desk.rules(state.now()).await;
+    let rules = book.map_err(ApiError::of_desk)?.rules.into_iter();
+    Ok(rules
+        .map(|rule| (rule.id.to_string(), rule.name.to_string()))
+        .collect())
 }
 
 pub(crate) async fn acknowledge(

@@ -141,6 +141,8 @@ fn summary(
         out_per_s: lag.out_per_s,
         rate_from: lag.rate_from.map(instant),
         drain_ms: lag.drain.map(millis),
+        retention_left_ms: lag.retention_left.map(millis),
+        retention_ms: lag.retention_ms,
         read_at: lag.read_at.map(instant),
         topics: lag.topics.iter().map(|topic| topic.to_string()).collect(),
         partitions_read: lag.partitions_read,
@@ -221,8 +223,6 @@ pub(crate) async fn group(
             .map(|(key, lag)| partition(key, lag))
             .collect(),
         observed,
-        retention_left_ms: lag.retention_left.map(millis),
-        retention_ms: lag.retention_ms,
     };
     json(&headers, &detail)
 }
@@ -237,8 +237,10 @@ pub(crate) async fn members(
     let facts = sample.as_ref().and_then(|sample| sample.groups.get(&group));
     let members = match facts.map(|facts| &facts.members) {
         Some(Ok(members)) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|member| (&member.client_id, &member.member_id));
             let members = members
-                .iter()
+                .into_iter()
                 .map(|member| wire::Member {
                     member_id: member.member_id.to_string(),
                     client_id: member.client_id.to_string(),
@@ -388,7 +390,7 @@ impl ApiState {
         )
     }
 
-    fn in_environment(&self, cluster: &str, environment: &str) -> bool {
+    pub(crate) fn in_environment(&self, cluster: &str, environment: &str) -> bool {
         self.environment_of(cluster) == environment
     }
 }

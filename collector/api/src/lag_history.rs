@@ -10,12 +10,13 @@ use highwater_model::UnixNanos;
 use highwater_shared::lag as wire;
 
 use crate::ApiState;
+use crate::alerts::rule_names;
 use crate::lag::{GroupsParams, consumers};
 use crate::problem::ApiError;
 use crate::range::Range;
 use crate::respond::json;
 use crate::topology::instant;
-use crate::{landmark, why};
+use crate::{changes, landmark, why};
 
 /// Points of a chart, at most.
 const POINTS: u64 = 120;
@@ -196,32 +197,24 @@ async fn events(
         .await
         .map_err(failed())?;
     events.extend(own.into_iter().filter_map(|own| {
-        let kind = match own.kind.as_str() {
-            landmark::REBALANCED => wire::GroupEventKind::Rebalanced,
-            landmark::REWOUND => wire::GroupEventKind::Rewound,
-            _ => return None,
-        };
         Some(wire::GroupEvent {
             at: instant(own.at),
-            kind,
+            kind: changes::kind(&own.kind)?,
             text: own.text,
         })
     }));
+    let rules = rule_names(state).await?;
     let about = highwater_alerting::of_group(cluster, group);
     let alerts = history
         .alert_events_of(&about, range.from, range.to, EVENTS)
         .await
         .map_err(failed())?;
     events.extend(alerts.into_iter().filter_map(|alert| {
-        let kind = match alert.kind.as_str() {
-            "fired" => wire::GroupEventKind::Fired,
-            "resolved" => wire::GroupEventKind::Resolved,
-            _ => return None,
-        };
+        let kind = changes::kind(&alert.kind)?;
         Some(wire::GroupEvent {
             at: instant(alert.at),
             kind,
-            text: alert.rule,
+            text: rules.get(&alert.rule).cloned().unwrap_or(alert.rule),
         })
     }));
     events.sort_by(|a, b| (a.at, &a.text).cmp(&(b.at, &b.text)));

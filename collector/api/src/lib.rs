@@ -8,6 +8,7 @@
 
 mod alerts;
 mod assets;
+mod changes;
 mod channels;
 mod clusters;
 mod dead_letters;

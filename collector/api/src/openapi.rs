@@ -216,6 +216,7 @@ fn roots(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         wire::lag::Groups,
         wire::lag::GroupDetail,
         wire::lag::GroupHistory,
+        wire::lag::Changes,
         wire::lag::GroupMembers,
         wire::lag::Topics,
         wire::search::SearchResults,

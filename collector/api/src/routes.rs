@@ -6,8 +6,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 use utoipa::openapi::path::HttpMethod;
 
 use crate::{
-    ApiState, alerts, channels, dead_letters, events, journeys, lag, lag_history, rules, search,
-    silences, status, topology, traces,
+    ApiState, alerts, changes, channels, dead_letters, events, journeys, lag, lag_history, rules,
+    search, silences, status, topology, traces,
 };
 
 /// A path of the API: what it is for, its query parameters, the schemas of its question and its answer.
@@ -52,6 +52,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         &["from", "to", "env", "cluster"],
         "Groups",
         || get(lag::groups),
+    ),
+    op(
+        "/api/v1/changes",
+        "Deploys, rebalances, offsets that went back and alerts, newest first",
+        &["from", "to", "env", "cluster", "limit"],
+        "Changes",
+        || get(changes::changes),
     ),
     op(
         "/api/v1/groups/{cluster}/{group}",

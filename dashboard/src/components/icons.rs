@@ -71,6 +71,8 @@ pub(crate) enum Icon {
     Break,
     /// An arrow in a circle: retry.
     Retry,
+    /// A box: a release.
+    Release,
     /// A ring with an i: information.
     Info,
     /// A tick.
@@ -170,6 +172,9 @@ impl Icon {
             }
             Self::Break => r#"<path d="M2 8h2.6M11.4 8H14M6.2 4.4 5 11.6M10.4 4.4 9.2 11.6"/>"#,
             Self::Retry => r#"<path d="M3 8a5 5 0 1 0 1.6-3.7M3 2.4v2.8h2.8"/>"#,
+            Self::Release => {
+                r#"<path d="m8 2.2 5 2.8v6L8 13.8 3 11V5z"/><path d="M3.2 5 8 7.8 12.8 5M8 7.8v5.8"/>"#
+            }
             Self::Info => r#"<circle cx="8" cy="8" r="6"/><path d="M8 7.4v3.8M8 4.9v.1"/>"#,
             Self::Tick => r#"<path d="m3.5 8.5 3 3 6-7"/>"#,
             Self::Service => r#"<rect x="2.4" y="3.4" width="11.2" height="9.2" rx="2.2"/>"#,

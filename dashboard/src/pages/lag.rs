@@ -288,12 +288,19 @@ fn columns(query: Query) -> Vec<Column<Row>> {
             .csv("out_per_s", |row| raw(row.group.out_per_s)),
         Column::new("drain", "Drains in", |row: &Row| {
             let g = &row.group;
-            known(drains(g.state, g.lag_messages, g.drain_ms, g.out_per_s), &g.reason)
+            let drains = drains(g.state, g.lag_messages, g.drain_ms, g.out_per_s);
+            let never = drains.as_deref() == Some("never");
+            view! { <span class=if never { level_text(g.level) } else { "" }>{known(drains, &g.reason)}</span> }
         })
         .right()
         .tip("Time to reach zero at the present rates")
         .sort(|row| SortKey::count(row.group.drain_ms))
         .csv("drain_seconds", |row| raw(row.group.drain_ms.map(|ms| ms as f64 / 1_000.0))),
+        Column::new("retention", "Retention left", |row: &Row| retention_left(&row.group))
+            .right()
+            .tip("Time until the oldest message it has not read is deleted")
+            .sort(|row| SortKey::count(row.group.retention_left_ms))
+            .csv("retention_left_seconds", |row| raw(row.group.retention_left_ms.map(|ms| ms as f64 / 1_000.0))),
         Column::new("members", "Members", |row: &Row| {
             known(row.group.members.map(|m| count_full(m.into())), "The group could not be described")
         })
@@ -325,6 +332,19 @@ fn columns(query: Query) -> Vec<Column<Row>> {
     ]
 }
 
+/// Writes how long the oldest unread message of a group is still kept.
+pub(super) fn retention_left(g: &GroupSummary) -> AnyView {
+    match (g.retention_left_ms, g.retention_ms, g.lag_messages) {
+        (Some(left), _, _) => duration_ms(left).into_any(),
+        (None, Some(ms), _) if ms < 0 => "no limit".into_any(),
+        (None, _, Some(0)) => view! { <span class="t3">"all read"</span> }.into_any(),
+        _ => unknown(
+            "The retention of its topics, or the age of its oldest unread message, is not known",
+        )
+        .into_any(),
+    }
+}
+
 /// Names the first topic and counts the others.
 fn topics(topics: &[String]) -> impl IntoView + use<> {
     let title = topics.join("\n");
@@ -335,16 +355,21 @@ fn topics(topics: &[String]) -> impl IntoView + use<> {
     })
 }
 
-/// The time lag with its gauge.
-fn lag_time(g: &GroupSummary) -> impl IntoView + use<> {
-    let class = match level_class(g.level) {
+/// How a figure is written that a level is told of.
+fn level_text(level: Level) -> &'static str {
+    match level_class(level) {
         "crit" => "c-crit semi",
         "warn" => "c-warn semi",
         _ => "n",
-    };
+    }
+}
+
+/// The time lag with its gauge.
+fn lag_time(g: &GroupSummary) -> impl IntoView + use<> {
     let text = match g.time_lag_ms {
         Some(ms) => {
-            view! { <span class=class>{bounded_lag(ms, g.time_lag_bound)}</span> }.into_any()
+            view! { <span class=level_text(g.level)>{bounded_lag(ms, g.time_lag_bound)}</span> }
+                .into_any()
         }
         None => unknown(&g.reason).into_any(),
     };
@@ -397,7 +422,8 @@ mod tests {
             serde_json::from_value(serde_json::json!({
                 "cluster": cluster, "group": name, "state": "ok", "state_since": null, "reason": "", "level": "ok",
                 "mark_ms": 60_000, "lag_messages": null, "lag_by_tools": null, "time_lag_ms": 60_001,
-                "time_lag_bound": null, "in_per_s": null, "out_per_s": null, "rate_from": null, "drain_ms": null, "read_at": null,
+                "time_lag_bound": null, "in_per_s": null, "out_per_s": null, "rate_from": null, "drain_ms": null,
+                "retention_left_ms": null, "retention_ms": null, "read_at": null,
                 "topics": [], "partitions_read": 0, "partitions_total": 0, "members": null, "broker_state": null,
                 "protocol": "classic", "services": [], "spark_ms": []
             }))

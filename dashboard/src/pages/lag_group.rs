@@ -12,10 +12,11 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
 use self::events::EventList;
+pub(crate) use self::events::shortly_before;
 use self::partitions::{Heat, Retention};
 use self::why::Why;
 use super::alerts::silence_of_group;
-use super::lag::drains;
+use super::lag::{drains, retention_left};
 use crate::api::{Fetched, fetch};
 use crate::components::chart::{Hover, LineChart, Series, Unit};
 use crate::components::icons::Icon;
@@ -94,7 +95,8 @@ fn Sentence(
         })?;
         history
             .data
-            .with(|h| events::shortly_before(&h.as_ref()?.events, since))
+            .with(|h| shortly_before(&h.as_ref()?.events, since))
+            .map(|began| format!("It {began}."))
     };
     let slow = move || {
         let q = detail.with(|d| format!("group = {}", say::quoted(&d.summary.group)));
@@ -201,15 +203,12 @@ fn Figures(
                     known(drains(s.state, s.lag_messages, s.drain_ms, s.out_per_s), &s.reason)
                 })).into_any())/>
             <Fig label="Retention left"
-                source=Signal::derive(move || detail.with(|d| match d.retention_ms {
+                source=Signal::derive(move || detail.with(|d| match d.summary.retention_ms {
                     Some(ms) if ms >= 0 => format!("of {}", duration_ms(ms.unsigned_abs())),
                     Some(_) => "records are kept without limit".to_owned(),
                     None => read.get(),
                 }))
-                value=Box::new(move || (move || detail.with(|d| match (d.retention_left_ms, d.retention_ms) {
-                    (None, Some(ms)) if ms < 0 => "no limit".into_any(),
-                    (left, _) => known(left.map(duration_ms), "The retention of its topics, or the age of its oldest unread record, is not known"),
-                })).into_any())/>
+                value=Box::new(move || (move || detail.with(|d| retention_left(&d.summary))).into_any())/>
         </div>
     }
 }

@@ -2,18 +2,20 @@
 
 mod attention;
 mod board;
+mod changes;
 
 use std::sync::Arc;
 
 use highwater_shared::Level;
 use highwater_shared::dead_letters::{DeadLetterTopic, DeadLetters};
-use highwater_shared::lag::Groups;
+use highwater_shared::lag::{Changes, Groups};
 use highwater_shared::status::Brokers;
 use highwater_shared::topology::{Edge, EdgeKind, Node, NodeKind, Topology};
 use leptos::prelude::*;
 
-use self::attention::{Item, Subject, Urgency, items};
+use self::attention::{Answers, Item, Subject, Urgency, items};
 use self::board::{board, state_counts};
+use self::changes::changes_view;
 use crate::api::fetch;
 use crate::app::CollectorStatus;
 use crate::components::icons::Icon;
@@ -24,6 +26,7 @@ use crate::components::marks::{
     state_icon, unknown,
 };
 use crate::components::page::Page;
+use crate::components::range::range_name;
 use crate::components::spark::lag_spark;
 use crate::components::surface::{Blank, Card};
 use crate::format::{ago, bytes, count_full, duration_ms, duration_ns, plural, rate};
@@ -47,22 +50,27 @@ pub(crate) fn Overview() -> impl IntoView {
         Some(query.api("/dead-letters", &[]))
     });
     let topology = fetch::<Topology>(&["topology"], move || Some(query.api("/topology", &[])));
+    let changes = fetch::<Changes>(&["groups", "alerts"], move || {
+        Some(query.api("/changes", &[]))
+    });
     let brokers = fetch::<Brokers>(&["brokers"], move || Some(query.api("/brokers", &[])));
 
     let attention = Memo::new(move |_| {
-        let (groups, letters, brokers, status) = (
+        let (groups, letters, changes, brokers, status) = (
             groups.data.get(),
             letters.data.get(),
+            changes.data.get(),
             brokers.data.get(),
             status.0.data.get(),
         );
-        items(
-            groups.as_deref(),
-            letters.as_deref(),
-            brokers.as_deref(),
-            status.as_deref(),
-            now(),
-        )
+        let answers = Answers {
+            groups: groups.as_deref(),
+            letters: letters.as_deref(),
+            changes: changes.as_deref(),
+            brokers: brokers.as_deref(),
+            status: status.as_deref(),
+        };
+        items(answers, now())
     });
     // Until both have answered, "nothing needs attention" would be a guess.
     let told = Memo::new(move |_| {
@@ -163,6 +171,9 @@ pub(crate) fn Overview() -> impl IntoView {
                         </Card>
                         </div>
                         <div class="col stack">
+                        <Card title="What changed" sub=Signal::derive(move || range_name(query))>
+                            {loaded("what changed", changes, || skeleton_rows(4), move |data| changes_view(query, data))}
+                        </Card>
                         <Card title="Dead letters growing" sub=Signal::derive(move || letters.data.with(|d| d.as_ref().map_or_else(String::new, |d| {
                                 format!("{} of {}", d.topics.iter().filter(|t| grows(t)).count(), plural(d.topics.len() as u64, "queue", "queues"))
                             }))) actions=ViewFnOnce::from(move || view! { <a class="btn ghost s" href=move || query.link("/dead-letters", &[])>"All queues"</a> })>

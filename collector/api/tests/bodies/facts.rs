@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use highwater_api::landmark;
 use highwater_model::UnixNanos;
 use highwater_model::broker::{
     ClusterState, ClusterStatus, GroupFacts, GroupMember, Known, PartitionOffsets, Sample,
     TopicFacts, TopicPartition,
 };
+use highwater_store::Landmark;
 
 use crate::world::NOW;
 
@@ -307,4 +309,28 @@ fn status(name: &str, state: ClusterState) -> ClusterStatus {
         last_poll_ns: None,
         incomplete: None,
     }
+}
+
+/// What happened beside the figures; the last is of another environment, and a version that is seen first is no change.
+pub(crate) fn landmarks() -> Vec<Landmark> {
+    let landmark = |subject, minutes: u64, kind: &str, text: &str| Landmark {
+        subject,
+        at: NOW - Duration::from_secs(minutes * 60),
+        kind: kind.to_owned(),
+        text: text.to_owned(),
+    };
+    let receipts = || landmark::of_group(CLUSTER, "spring-micrometer.receipts");
+    let service = |environment| landmark::of_service(environment, "receipts");
+    vec![
+        landmark(service(ENVIRONMENT), 30, landmark::VERSION, "1.0.0"),
+        landmark(service(ENVIRONMENT), 4, landmark::DEPLOYED, "1.1.0"),
+        landmark(receipts(), 3, landmark::REBALANCED, "2 members, 1 before"),
+        landmark(
+            receipts(),
+            2,
+            landmark::REWOUND,
+            "12 messages back on 1 partition",
+        ),
+        landmark(service("staging"), 1, landmark::DEPLOYED, "1.2.0-rc1"),
+    ]
 }

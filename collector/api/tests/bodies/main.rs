@@ -50,6 +50,8 @@ const MAP: &[Case] = &[
 
 const LAG: &[Case] = &[
     ("groups", "/api/v1/groups?from=now-5m"),
+    ("changes", "/api/v1/changes"),
+    ("changes-newest", "/api/v1/changes?limit=1&cluster=kafka"),
     (
         "group-behind",
         "/api/v1/groups/kafka/spring-micrometer.receipts?from=now-5m",
@@ -235,6 +237,7 @@ const EMPTY: &[Case] = &[
     ("empty-topology", "/api/v1/topology"),
     ("empty-layout", "/api/v1/topology/layout"),
     ("empty-groups", "/api/v1/groups"),
+    ("empty-changes", "/api/v1/changes"),
     ("empty-topics", "/api/v1/topics"),
     ("empty-traces", "/api/v1/traces"),
     ("empty-dead-letters", "/api/v1/dead-letters"),

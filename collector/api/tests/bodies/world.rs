@@ -253,6 +253,13 @@ async fn fill(rooms: Rooms) -> Rooms {
     }
     rooms.dead_letters.refresh(NOW).await;
     alert(&rooms).await;
+    let landmarks = facts::landmarks();
+    rooms
+        .store
+        .history()
+        .add_landmarks(&landmarks)
+        .await
+        .unwrap();
     rooms.events.publish(topic::STATUS, NOW);
     Rooms {
         pipeline,

@@ -81,6 +81,29 @@ impl History {
         .map_err(cannot_read(LANDMARKS))
     }
 
+    /// Returns what happened to anybody from `from` to before `to`, at most `limit` landmarks, the newest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn newest_landmarks(
+        &self,
+        from: UnixNanos,
+        to: UnixNanos,
+        limit: u32,
+    ) -> Result<Vec<Landmark>> {
+        sqlx::query(
+            "SELECT subject, at, kind, text FROM landmark WHERE at >= ? AND at < ? \
+             ORDER BY at DESC LIMIT ?",
+        )
+        .bind(int(from.0))
+        .bind(int(to.0))
+        .bind(limit)
+        .try_map(|row: SqliteRow| read(&row))
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(cannot_read(LANDMARKS))
+    }
+
     /// Returns every landmark of these kinds, the oldest first: what a start remembers.
     ///
     /// # Errors

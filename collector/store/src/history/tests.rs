@@ -291,6 +291,10 @@ async fn landmarks_are_kept_once_and_a_version_outlives_what_else_is_forgotten()
     history.add_landmarks(&all[1..]).await.unwrap();
     let found = history.landmarks("billing", at(0), at(9_000), 2).await;
     assert_eq!(found.unwrap(), [all[2].clone(), all[1].clone()]);
+    let newest = history.newest_landmarks(at(10), at(8_000), 10).await;
+    assert_eq!(newest.unwrap(), [all[1].clone(), all[0].clone()]);
+    let newest = history.newest_landmarks(at(0), at(9_000), 1).await;
+    assert_eq!(newest.unwrap(), [all[2].clone()]);
     let found = history.landmarks("audit", at(0), at(9_000), 10).await;
     assert_eq!(found.unwrap(), []);
     history.retain(at(9_000)).await.unwrap();

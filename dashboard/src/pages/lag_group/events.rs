@@ -53,9 +53,9 @@ pub(super) fn flags(events: &[GroupEvent]) -> Vec<Flag> {
         .collect()
 }
 
-/// Says what happened shortly before `since`: "3 m after billing 4.18.0 was deployed". That it came after is all that is
+/// Says what happened shortly before `since`: `began 3 m after billing 4.18.0 was deployed`. That it came after is all that is
 /// said; whether it is the reason is the reader's to judge.
-pub(super) fn shortly_before(events: &[GroupEvent], since: Instant) -> Option<String> {
+pub(crate) fn shortly_before(events: &[GroupEvent], since: Instant) -> Option<String> {
     let event = events.iter().rev().find(|event| {
         event.at <= since
             && since.as_millis() - event.at.as_millis() <= SOON_MS
@@ -71,8 +71,8 @@ pub(super) fn shortly_before(events: &[GroupEvent], since: Instant) -> Option<St
     };
     let after = since.as_millis() - event.at.as_millis();
     Some(match after {
-        0..1_000 => format!("It began {at_once} {what}."),
-        after => format!("It began {} after {what}.", age_text(after * 1_000_000)),
+        0..1_000 => format!("began {at_once} {what}"),
+        after => format!("began {} after {what}", age_text(after * 1_000_000)),
     })
 }
 
@@ -123,11 +123,11 @@ mod tests {
         let after = |seconds: u64| shortly_before(&events, Instant(seconds * 1_000_000_000));
         assert_eq!(
             after(280).as_deref(),
-            Some("It began 3\u{a0}m after billing 4.18.0 was deployed.")
+            Some("began 3\u{a0}m after billing 4.18.0 was deployed")
         );
         assert_eq!(
             after(100).as_deref(),
-            Some("It began as billing 4.18.0 was deployed.")
+            Some("began as billing 4.18.0 was deployed")
         );
         assert_eq!(after(99), None);
         assert_eq!(after(100 + 16 * 60), None);

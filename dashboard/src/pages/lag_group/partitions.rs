@@ -1,6 +1,6 @@
 //! The partitions of a group: heat map with numbers, and how far retention is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use highwater_shared::lag::{GroupDetail, GroupHistory, MemberPartition, PartitionLag, State};
@@ -70,6 +70,33 @@ pub(super) fn of_member(partitions: &[PartitionLag], member: &str) -> (Option<u6
     )
 }
 
+/// What to call members in little room: the client id that a classic member's id begins with, where no other member has
+/// the same.
+fn member_names<'m>(ids: impl Iterator<Item = &'m str>) -> HashMap<&'m str, &'m str> {
+    let ids: BTreeSet<&str> = ids.collect();
+    let names = || ids.iter().map(|id| (*id, client_of(id).unwrap_or(id)));
+    let mut uses: HashMap<&str, u32> = HashMap::new();
+    for (_, name) in names() {
+        *uses.entry(name).or_default() += 1;
+    }
+    names()
+        .filter(|(_, name)| uses.get(name) == Some(&1))
+        .collect()
+}
+
+/// The client id in `CLIENT-ID-UUID`, as a classic group's coordinator makes member ids.
+fn client_of(member_id: &str) -> Option<&str> {
+    const UUID: usize = 36;
+    let (client, uuid) = member_id.split_at_checked(member_id.len().checked_sub(UUID)?)?;
+    let is_uuid = uuid.bytes().enumerate().all(|(at, byte)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    });
+    client
+        .strip_suffix('-')
+        .filter(|client| is_uuid && !client.is_empty())
+}
+
 /// Merges steps into at most [`COLUMNS`] cells: the worst of each, `None` only where nothing was read.
 fn cells(steps: &[Option<u64>]) -> Vec<Option<u64>> {
     let width = steps.len().div_ceil(COLUMNS).max(1);
@@ -124,13 +151,13 @@ pub(super) fn Heat(
                     .step_ms
                     .saturating_mul(h.points.len().div_ceil(COLUMNS).max(1) as u64);
                 format!(
-                    "{} to {}, time lag each {}",
+                    "{} to {}, each {}",
                     clock_short(h.window.from, now()),
                     clock_short(h.window.to, now()),
                     duration_ms(step)
                 )
             }
-            None => "time lag".to_owned(),
+            None => "Time lag".to_owned(),
         })
     };
     let legend = move || {
@@ -151,7 +178,7 @@ pub(super) fn Heat(
         }>
             <div class="body heatbody">
                 <div class="heat">
-                    <span class="hh">"Part."</span><span class="hh">{heading}</span><span class="hh num r">"Lag"</span><span class="hh num r">"Time"</span><span class="hh">"Member"</span>
+                    <span class="hh">"Part."</span><span class="hh" title="The worst time lag of each step">{heading}</span><span class="hh num r">"Lag"</span><span class="hh num r">"Time"</span><span class="hh">"Member"</span>
                     {move || {
                         let history = history.data.get();
                         let rows: HashMap<(&str, i32), &[Option<u64>]> = history
@@ -159,13 +186,14 @@ pub(super) fn Heat(
                             .map(|h| h.partitions.iter().map(|p| ((p.topic.as_str(), p.partition), p.time_lag_ms.as_slice())).collect())
                             .unwrap_or_default();
                         detail.with(|d| {
-                            let topics = d.partitions.iter().map(|p| p.topic.as_str()).collect::<std::collections::BTreeSet<_>>().len();
+                            let members = member_names(d.partitions.iter().filter_map(|p| p.member.as_deref()));
+                            let topics = d.partitions.iter().map(|p| p.topic.as_str()).collect::<BTreeSet<_>>().len();
                             let mut said = "";
                             drawn(&d.partitions).into_iter().map(|p| {
                                 let head = (topics > 1 && p.topic != said).then(|| view! { <span class="heattopic t2">{p.topic.clone()}</span> });
                                 said = &p.topic;
                                 let steps = rows.get(&(p.topic.as_str(), p.partition)).copied().unwrap_or_default();
-                                view! { {head}{row(p, steps, d.summary.mark_ms)} }
+                                view! { {head}{row(p, &members, steps, d.summary.mark_ms)} }
                             }).collect_view()
                         })
                     }}
@@ -216,7 +244,12 @@ fn csv(detail: &GroupDetail) -> String {
 }
 
 /// A row of the heat map.
-fn row(p: &PartitionLag, steps: &[Option<u64>], mark_ms: u64) -> impl IntoView + use<> {
+fn row(
+    p: &PartitionLag,
+    members: &HashMap<&str, &str>,
+    steps: &[Option<u64>],
+    mark_ms: u64,
+) -> impl IntoView + use<> {
     let spoken = format!(
         "partition {} of {}: {}, {}",
         p.partition,
@@ -261,6 +294,7 @@ fn row(p: &PartitionLag, steps: &[Option<u64>], mark_ms: u64) -> impl IntoView +
         state_icon(p.state).draw(&format!("i-xs {}", state_class(p.state, level)))
     });
     let member = p.member.clone().unwrap_or_else(|| "none".to_owned());
+    let short = members.get(&*member).copied().unwrap_or(&member).to_owned();
     view! {
         <span class="t3 row heatno" title=tip.clone()>{p.partition}{mark}</span>
         <span class="c" role="img" aria-label=spoken title=tip>
@@ -268,7 +302,7 @@ fn row(p: &PartitionLag, steps: &[Option<u64>], mark_ms: u64) -> impl IntoView +
         </span>
         <span class="r">{known(lag, &p.reason)}</span>
         <span class=if over { "r c-crit semi" } else { "r" }>{known(p.time_lag_ms.map(|ms| bounded_lag(ms, p.time_lag_bound)), &p.reason)}</span>
-        <span class="mono t2 ell" title=member.clone()>{member.clone()}</span>
+        <span class="mono t2 ell" title=member>{short}</span>
     }
 }
 
@@ -296,7 +330,7 @@ pub(super) fn Retention(
     detail: Signal<Arc<GroupDetail>>,
 ) -> impl IntoView {
     let sub = Signal::derive(move || {
-        detail.with(|d| match d.retention_ms {
+        detail.with(|d| match d.summary.retention_ms {
             Some(ms) if ms >= 0 => format!(
                 "records are deleted after {}",
                 duration_ms(ms.unsigned_abs())
@@ -307,7 +341,7 @@ pub(super) fn Retention(
     });
     view! {
         <Card title="Retention margin" sub=sub
-            actions=move || view! { <b class="fs12">{move || detail.with(|d| d.retention_left_ms.map(duration_ms))}</b> }>
+            actions=move || view! { <b class="fs12">{move || detail.with(|d| d.summary.retention_left_ms.map(duration_ms))}</b> }>
             <div class="body">
                 {move || detail.with(|d| match nearest(&d.partitions) {
                     None => view! { <p class="fs12 t2">"No partition has both a commit and its ends read."</p> }.into_any(),
@@ -360,6 +394,23 @@ mod tests {
             listed(&[member("a", i32::MAX)], false),
             i32::MAX.to_string()
         );
+    }
+
+    #[test]
+    fn members_are_called_by_their_client_where_that_tells_them_apart() {
+        let uuid = "3b1a6f0e-1111-4222-8333-0123456789ab";
+        let other = "4b1a6f0e-1111-4222-8333-0123456789ab";
+        assert_eq!(client_of(&format!("billing-1-{uuid}")), Some("billing-1"));
+        assert_eq!(client_of(uuid), None);
+        assert_eq!(client_of("billing-1"), None);
+        let [one, two, mail] = [
+            format!("rdkafka-{uuid}"),
+            format!("rdkafka-{other}"),
+            format!("mail-{uuid}"),
+        ];
+        let names = member_names([&*one, &*mail, &*two, &*mail].into_iter());
+        assert_eq!(names.get(&*mail), Some(&"mail"));
+        assert_eq!(names.len(), 1);
     }
 
     #[test]

@@ -178,6 +178,8 @@ mod tests {
             out_per_s: Some(55.4),
             rate_from: None,
             drain_ms: None,
+            retention_left_ms: None,
+            retention_ms: None,
             read_at: None,
             topics: vec!["orders".to_owned()],
             partitions_read: 12,

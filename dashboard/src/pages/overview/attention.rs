@@ -1,10 +1,11 @@
 //! What needs attention, worst first: pure.
 
 use highwater_shared::dead_letters::{DeadLetterTopic, DeadLetters};
-use highwater_shared::lag::{GroupSummary, Groups, State};
+use highwater_shared::lag::{Changes, GroupSummary, Groups, State};
 use highwater_shared::status::{Brokers, Cluster, Status};
 use highwater_shared::{Instant, Level};
 
+use super::changes::before;
 use crate::format::{
     UNKNOWN, age_text, bounded_lag, clock, count, count_full, duration_ms, plural, rate, time_lag,
 };
@@ -72,14 +73,25 @@ pub(super) struct Item {
     weight: f64,
 }
 
+/// What the collector has answered so far; `None` where it has not.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Answers<'a> {
+    pub(super) groups: Option<&'a Groups>,
+    pub(super) letters: Option<&'a DeadLetters>,
+    pub(super) changes: Option<&'a Changes>,
+    pub(super) brokers: Option<&'a Brokers>,
+    pub(super) status: Option<&'a Status>,
+}
+
 /// Returns what needs attention, worst first.
-pub(super) fn items(
-    groups: Option<&Groups>,
-    letters: Option<&DeadLetters>,
-    brokers: Option<&Brokers>,
-    status: Option<&Status>,
-    now: Instant,
-) -> Vec<Item> {
+pub(super) fn items(answers: Answers<'_>, now: Instant) -> Vec<Item> {
+    let Answers {
+        groups,
+        letters,
+        changes,
+        brokers,
+        status,
+    } = answers;
     let mut all = Vec::new();
     all.extend(status.and_then(write_error));
     all.extend(
@@ -94,7 +106,7 @@ pub(super) fn items(
         g.groups
             .iter()
             .filter(|g| !explained(g))
-            .filter_map(|g| group(g, now))
+            .filter_map(|g| group(g, changes, now))
     }));
     all.extend(
         letters
@@ -183,7 +195,7 @@ fn lost(brokers: &Brokers) -> impl Iterator<Item = &Cluster> {
 }
 
 /// A group that is not fine.
-fn group(g: &GroupSummary, now: Instant) -> Option<Item> {
+fn group(g: &GroupSummary, changes: Option<&Changes>, now: Instant) -> Option<Item> {
     let urgency = match (g.state, g.level) {
         (State::DataLoss, _) => Urgency::Loss,
         (_, Level::Critical) => Urgency::Critical,
@@ -196,6 +208,7 @@ fn group(g: &GroupSummary, now: Instant) -> Option<Item> {
     if let Some(since) = g.state_since {
         facts.push(format!("for {}", age_text(now.0.saturating_sub(since.0))));
     }
+    facts.extend(changes.and_then(|changes| before(changes, g)));
     if let (Some(out), Some(into)) = (g.out_per_s, g.in_per_s) {
         facts.push(format!("consuming {}, producing {}", rate(out), rate(into)));
         // How fast it grows says more than how much there is.
@@ -346,6 +359,8 @@ mod tests {
             out_per_s: Some(55.4),
             rate_from: None,
             drain_ms: None,
+            retention_left_ms: None,
+            retention_ms: None,
             read_at: None,
             topics: vec!["orders".to_owned()],
             partitions_read: 1,
@@ -363,10 +378,16 @@ mod tests {
             window: Default::default(),
             groups,
         };
-        items(Some(&groups), None, None, None, Instant(60_000_000_000))
-            .into_iter()
-            .map(|i| i.id)
-            .collect()
+        items(
+            Answers {
+                groups: Some(&groups),
+                ..Answers::default()
+            },
+            Instant(60_000_000_000),
+        )
+        .into_iter()
+        .map(|i| i.id)
+        .collect()
     }
 
     #[test]
@@ -407,10 +428,11 @@ mod tests {
         }]}))
         .unwrap();
         let all = items(
-            Some(&groups),
-            None,
-            Some(&brokers),
-            None,
+            Answers {
+                groups: Some(&groups),
+                brokers: Some(&brokers),
+                ..Answers::default()
+            },
             Instant(60_000_000_000),
         );
         assert_eq!(all.len(), 1);
@@ -419,7 +441,13 @@ mod tests {
             "k does not answer since 00:00:30: cannot reach 127.0.0.1:9092."
         );
         assert_eq!(all[0].facts[0], "the lag of 2 groups is unknown");
-        let alone = items(Some(&groups), None, None, None, Instant(0));
+        let alone = items(
+            Answers {
+                groups: Some(&groups),
+                ..Answers::default()
+            },
+            Instant(0),
+        );
         assert_eq!(
             alone.len(),
             2,
@@ -466,7 +494,13 @@ mod tests {
                 level: Level::Critical,
             }],
         };
-        let all = items(None, Some(&letters), None, None, Instant(0));
+        let all = items(
+            Answers {
+                letters: Some(&letters),
+                ..Answers::default()
+            },
+            Instant(0),
+        );
         assert_eq!(
             all[0].sentence,
             "orders.dlt keeps 245 dead letters; 158 of the newest 200 died of Timeout."

@@ -1,0 +1,107 @@
+//! What changed: the landmarks and the alerts of every group and service, in one list.
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use highwater_shared::lag as wire;
+use highwater_shared::lag::GroupEventKind;
+use serde::Deserialize;
+
+use crate::ApiState;
+use crate::alerts::rule_names;
+use crate::landmark::{self, Subject};
+use crate::problem::ApiError;
+use crate::range::RangeParams;
+use crate::respond::json;
+use crate::topology::{instant, list};
+
+/// Changes given when no limit is asked for.
+const CHANGES: u32 = 50;
+/// Changes given at most.
+const MOST_CHANGES: u32 = 500;
+/// So many of each kind of record are looked at, the newest: those of other environments are among them.
+const LOOKED_AT: u32 = 2_000;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ChangesParams {
+    #[serde(flatten)]
+    range: RangeParams,
+    env: Option<String>,
+    cluster: Option<String>,
+    limit: Option<u32>,
+}
+
+/// What a record of history calls what happened; `None` for what is no change to tell.
+pub(crate) fn kind(recorded: &str) -> Option<GroupEventKind> {
+    Some(match recorded {
+        landmark::DEPLOYED => GroupEventKind::Deployed,
+        landmark::REBALANCED => GroupEventKind::Rebalanced,
+        landmark::REWOUND => GroupEventKind::Rewound,
+        "fired" => GroupEventKind::Fired,
+        "resolved" => GroupEventKind::Resolved,
+        _ => return None,
+    })
+}
+
+pub(crate) async fn changes(
+    State(state): State<ApiState>,
+    Query(params): Query<ChangesParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let range = params.range.resolve(state.now())?;
+    let limit = params.limit.unwrap_or(CHANGES).clamp(1, MOST_CHANGES);
+    let environment = state.environment(params.env.as_deref());
+    let clusters = list(params.cluster.as_deref());
+    let wanted = |cluster: &str| {
+        state.in_environment(cluster, &environment)
+            && (clusters.is_empty() || clusters.iter().any(|name| name == cluster))
+    };
+    let failed = || ApiError::internal("reading what changed");
+    let history = state.store.history();
+    let landmarks = history
+        .newest_landmarks(range.from, range.to, LOOKED_AT)
+        .await
+        .map_err(failed())?;
+    let mut changes: Vec<wire::ChangeRecord> = landmarks
+        .into_iter()
+        .filter_map(|landmark| {
+            let (cluster, subject) = match Subject::read(&landmark.subject)? {
+                Subject::Group { cluster, group } if wanted(cluster) => (Some(cluster), group),
+                Subject::Service {
+                    environment: of,
+                    service,
+                } if of == environment => (None, service),
+                Subject::Group { .. } | Subject::Service { .. } => return None,
+            };
+            Some(wire::ChangeRecord {
+                at: instant(landmark.at),
+                kind: kind(&landmark.kind)?,
+                cluster: cluster.map(str::to_owned),
+                subject: subject.to_owned(),
+                text: landmark.text,
+            })
+        })
+        .collect();
+    let rules = rule_names(&state).await?;
+    let alerts = history
+        .alert_events(range.from, range.to, LOOKED_AT, None)
+        .await
+        .map_err(failed())?;
+    changes.extend(alerts.into_iter().filter_map(|stored| {
+        let alert = stored.event;
+        let kind = kind(&alert.kind)?;
+        // The alerts of the collector itself are of no cluster.
+        let ours = alert.cluster.as_deref().is_none_or(wanted);
+        ours.then(|| wire::ChangeRecord {
+            at: instant(alert.at),
+            kind,
+            cluster: alert.cluster,
+            subject: alert.subject,
+            text: rules.get(&alert.rule).cloned().unwrap_or(alert.rule),
+        })
+    }));
+    changes.sort_by(|a, b| (b.at, &a.subject, &a.text).cmp(&(a.at, &b.subject, &b.text)));
+    let more = changes.len() > limit as usize;
+    changes.truncate(limit as usize);
+    json(&headers, &wire::Changes { changes, more })
+}
