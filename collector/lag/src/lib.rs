@@ -19,5 +19,5 @@ mod track;
 mod types;
 pub mod words;
 
-pub use engine::{Checkpoint, LagEngine, MarkerQuestion};
+pub use engine::{Checkpoint, LagEngine, MarkerQuestion, Reading};
 pub use types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag};

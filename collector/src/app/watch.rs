@@ -9,12 +9,13 @@ use highwater_api::{Clusters, Events, Sparks, topic};
 use highwater_brokers::{KafkaConfig, KafkaRecords, Poller, PollerEvent, PollerOptions, Questions};
 use highwater_deadletters::DeadLetters;
 use highwater_flow::{ClusterConfig, Config as FlowConfig, Flow};
-use highwater_lag::{Config as LagConfig, TimeLag};
+use highwater_lag::{Config as LagConfig, Reading, TimeLag};
 use highwater_model::UnixNanos;
-use highwater_model::broker::{ClusterState, ClusterStatus, LagRow, Sample};
+use highwater_model::broker::{ClusterState, ClusterStatus, Sample};
 use highwater_pipeline::Stats;
 use highwater_store::Store;
 use parking_lot::RwLock;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::landmarks::Landmarks;
@@ -29,6 +30,8 @@ const TELL_ANYWAY: u32 = 20;
 /// Quiet partitions are looked into this often, so many in a round.
 const MARKERS_EVERY: Duration = Duration::from_secs(15);
 const MARKERS_AT_ONCE: usize = 50;
+/// Readings that wait for the store. Each holds every group of its cluster as it was.
+const READINGS_WAITING: usize = 4;
 const MARKER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a sample changes.
@@ -93,11 +96,11 @@ impl Watch {
         settings: &Settings,
         stop: &CancellationToken,
     ) -> Result<Vec<Poller>> {
-        let (rows, mut kept) = tokio::sync::mpsc::channel::<Vec<LagRow>>(64);
+        let (readings, mut kept) = mpsc::channel::<Reading>(READINGS_WAITING);
         let store = self.store.clone();
         tokio::spawn(async move {
-            while let Some(rows) = kept.recv().await {
-                if let Err(error) = store.history().append_lag(&rows).await {
+            while let Some(reading) = kept.recv().await {
+                if let Err(error) = store.history().append_lag(reading.rows()).await {
                     tracing::error!(%error, "lag's history could not be written; lag itself goes on");
                 }
             }
@@ -115,8 +118,8 @@ impl Watch {
             self.dead_letters
                 .add_source(&cluster.name, Arc::clone(&records) as _);
             readers.insert(Arc::clone(&config.name), records);
-            let (watch, rows) = (self.clone(), rows.clone());
-            let listener = move |event| watch.take(event, &rows);
+            let (watch, readings) = (self.clone(), readings.clone());
+            let listener = move |event| watch.take(event, &readings);
             pollers.push(Poller::start(config, options, listener)?);
         }
         tokio::spawn(look_for_markers(
@@ -128,7 +131,7 @@ impl Watch {
     }
 
     /// On the poller's thread.
-    fn take(&self, event: PollerEvent, rows: &tokio::sync::mpsc::Sender<Vec<LagRow>>) -> Questions {
+    fn take(&self, event: PollerEvent, readings: &mpsc::Sender<Reading>) -> Questions {
         let at = now();
         match event {
             PollerEvent::Sample { sample, status } => {
@@ -147,7 +150,7 @@ impl Watch {
                         flow.set_topic_kind(&cluster, &topic, Some(kind));
                     }
                 }
-                self.note(&sample, at, rows);
+                self.note(&sample, at, readings);
                 self.landmarks
                     .note_sample(&sample, self.lag.read().groups(), at);
                 self.clusters.set_sample(sample);
@@ -183,7 +186,7 @@ impl Watch {
     }
 
     /// Keeps the reading: small charts now, history when the store has time.
-    fn note(&self, sample: &Sample, at: UnixNanos, rows: &tokio::sync::mpsc::Sender<Vec<LagRow>>) {
+    fn note(&self, sample: &Sample, at: UnixNanos, readings: &mpsc::Sender<Reading>) {
         let lag = self.lag.read();
         for ((cluster, group), lag) in lag
             .groups()
@@ -193,8 +196,7 @@ impl Watch {
             let time_lag_ms = lag.time_lag.map(TimeLag::millis);
             self.sparks.push(cluster, group, at, time_lag_ms);
         }
-        let kept = lag.rows(&sample.cluster, at);
-        if !kept.is_empty() && rows.try_send(kept).is_err() {
+        if readings.try_send(lag.reading(&sample.cluster, at)).is_err() {
             tracing::warn!("the store is too slow for lag's history: one reading is left out");
         }
     }

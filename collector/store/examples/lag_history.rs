@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         let started = Instant::now();
-        history.append_lag(&rows).await?;
+        history.append_lag(rows).await?;
         times.push(started.elapsed());
     }
     let rows = u64::from(groups * partitions * polls);

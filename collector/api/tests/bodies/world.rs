@@ -444,15 +444,20 @@ async fn poll(rooms: &Rooms, n: u32) {
             flow.set_topic_kind(&cluster, &topic, Some(kind));
         }
     }
-    let rows = {
+    let reading = {
         let lag = rooms.lag.read();
         for ((cluster, group), lag) in lag.groups() {
             let time_lag_ms = lag.time_lag.map(TimeLag::millis);
             rooms.sparks.push(cluster, group, at, time_lag_ms);
         }
-        lag.rows(&sample.cluster, at)
+        lag.reading(&sample.cluster, at)
     };
-    rooms.store.history().append_lag(&rows).await.unwrap();
+    rooms
+        .store
+        .history()
+        .append_lag(reading.rows())
+        .await
+        .unwrap();
     rooms.clusters.set_sample(sample);
     for topic in [topic::GROUPS, topic::DEAD_LETTERS, topic::TOPOLOGY] {
         rooms.events.publish(topic, at);

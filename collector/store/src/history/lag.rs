@@ -65,8 +65,9 @@ impl History {
     ///
     /// # Errors
     /// When nothing was written.
-    pub async fn append_lag(&self, rows: &[LagRow]) -> Result<()> {
-        if rows.is_empty() {
+    pub async fn append_lag(&self, rows: impl IntoIterator<Item = LagRow>) -> Result<()> {
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_none() {
             return Ok(());
         }
         self.write("lag history", async |connection, sources| {

@@ -102,8 +102,8 @@ async fn lag_comes_back_as_it_was_appended() {
             committed: Some(1),
             ..lag("billing", "orders", 0, at(poll * 15), 1)
         };
-        let appended: Vec<_> = rows.iter().cloned().chain([lonely, elsewhere]).collect();
-        history.append_lag(&appended).await.unwrap();
+        let appended = rows.iter().cloned().chain([lonely, elsewhere]);
+        history.append_lag(appended).await.unwrap();
         all.extend(rows);
     }
     all.sort_by(|a, b| {
@@ -177,7 +177,7 @@ async fn lag_older_than_the_retention_goes() {
     let history = store.history();
     for poll in 0..20 {
         history
-            .append_lag(&[lag("billing", "orders", 0, at(poll * 15), 1)])
+            .append_lag([lag("billing", "orders", 0, at(poll * 15), 1)])
             .await
             .unwrap();
     }
@@ -201,7 +201,7 @@ async fn history_can_be_used_from_any_task() {
     let history = store.history().clone();
     let task = tokio::spawn(async move {
         history
-            .append_lag(&[lag("billing", "orders", 0, at(0), 1)])
+            .append_lag([lag("billing", "orders", 0, at(0), 1)])
             .await?;
         history.save_flow(&[row(1, "k", "v")], b"p", 1).await?;
         history.delete_flow_before(0).await?;
@@ -239,7 +239,7 @@ async fn history_that_is_too_large_loses_its_oldest_lag_and_nothing_of_the_flow(
                 state: 0,
             })
             .collect();
-        history.append_lag(&rows).await.unwrap();
+        history.append_lag(rows).await.unwrap();
     }
     let file = dir.path().join("history.db");
     let now = at(polls * 15);
