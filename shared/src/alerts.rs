@@ -95,6 +95,8 @@ wire! {
         pub runbook: Option<String>,
         /// Over the threshold since.
         pub pending_since: Instant,
+        /// When it fires, should all stay as it is; null where it is not pending, or nothing is known of it at present.
+        pub fires_at: Option<Instant>,
         /// Fires since.
         pub fired_at: Option<Instant>,
         /// Is over since.

@@ -227,6 +227,12 @@ impl Desk {
         }
     }
 
+    /// When a pending alert fires, should all stay as it is.
+    #[must_use]
+    pub fn fires_at(&self, alert: &Alert) -> Option<UnixNanos> {
+        self.work.lock().engine.fires_at(alert)
+    }
+
     /// Notes that somebody has seen an alert.
     ///
     /// # Errors

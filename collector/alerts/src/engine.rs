@@ -116,6 +116,15 @@ impl Engine {
         self.maintenance = maintenance;
     }
 
+    /// When a pending alert fires, should all stay as it is; `None` for one that is not pending, or of which nothing is
+    /// known at present.
+    #[must_use]
+    pub fn fires_at(&self, alert: &Alert) -> Option<UnixNanos> {
+        let is_on_its_way = alert.phase == Phase::Pending && alert.unknown_since.is_none();
+        let rule = self.rules().iter().find(|rule| rule.id == alert.rule)?;
+        is_on_its_way.then(|| alert.pending_since + rule.hold)
+    }
+
     /// The rules.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {

@@ -298,6 +298,7 @@ fn to_wire(state: &ApiState, alert: &Alert, now: UnixNanos) -> wire::Alert {
         href: href(alert),
         runbook: alert.runbook.as_ref().map(text),
         pending_since: instant(alert.pending_since),
+        fires_at: state.desk.fires_at(alert).map(instant),
         fired_at: alert.fired_at.map(instant),
         resolved_at: alert.resolved_at.map(instant),
         why_resolved: alert.why_resolved.clone(),

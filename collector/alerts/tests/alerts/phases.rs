@@ -16,9 +16,13 @@ fn it_fires_after_its_time_and_not_a_poll_sooner() {
     world.group("billing", behind(200));
     let before = world.run(120);
     assert!(before.events.is_empty());
-    assert_eq!(world.in_phase(Phase::Pending).len(), 1);
+    let [pending] = world.in_phase(Phase::Pending)[..] else {
+        panic!("none is pending");
+    };
+    assert_eq!(world.engine.fires_at(pending), Some(at(120)));
     let outcome = world.step();
     assert_eq!(outcome.events.len(), 1);
+    assert_eq!(world.engine.fires_at(world.firing()[0]), None);
     assert_eq!(outcome.events[0].kind, EventKind::Fired);
     assert_eq!(told(&outcome, NoticeKind::Fired), [("oncall", 1)]);
     let alert = world.firing()[0];
@@ -92,6 +96,7 @@ fn no_data_is_neither_fine_nor_a_breach() {
     let (since, why) = pending.unknown_since.clone().unwrap();
     assert_eq!(since, at(60));
     assert!(why.contains("not authorised"), "{why}");
+    assert_eq!(world.engine.fires_at(pending), None);
     world.group("billing", behind(200));
     assert!(world.run(75).events.is_empty());
     assert_eq!(world.step().events.len(), 1);

@@ -49,10 +49,14 @@ pub(super) fn facts(alert: &Alert, now: Instant) -> Vec<String> {
     let age = |at: Instant| coarse(now.0.saturating_sub(at.0));
     let mut facts = Vec::new();
     match alert.phase {
-        Phase::Pending => facts.push(format!(
-            "has been so for {}, not yet long enough to fire",
-            age(alert.pending_since)
-        )),
+        Phase::Pending => {
+            facts.push(format!("has been so for {}", age(alert.pending_since)));
+            facts.push(match alert.fires_at.map(|at| at.0.saturating_sub(now.0)) {
+                None => "not yet long enough to fire".to_owned(),
+                Some(0) => "fires at the next look".to_owned(),
+                Some(left) => format!("fires in {}", coarse(left)),
+            });
+        }
         Phase::Firing => {
             let since = alert.fired_at.unwrap_or(alert.pending_since);
             facts.push(format!(
@@ -319,6 +323,7 @@ pub(super) mod tests {
             href: "/lag/kafka/billing".to_owned(),
             runbook: None,
             pending_since: at("02:50:10"),
+            fires_at: None,
             fired_at: Some(at("02:52:10")),
             resolved_at: None,
             why_resolved: None,
@@ -376,7 +381,14 @@ pub(super) mod tests {
         alert.phase = Phase::Pending;
         assert_eq!(
             said(&alert),
-            "has been so for 22 m, not yet long enough to fire"
+            "has been so for 22 m · not yet long enough to fire"
+        );
+        alert.fires_at = Some(at("03:14:40"));
+        assert_eq!(said(&alert), "has been so for 22 m · fires in 2 m");
+        alert.fires_at = Some(at("03:12:30"));
+        assert_eq!(
+            said(&alert),
+            "has been so for 22 m · fires at the next look"
         );
         alert.phase = Phase::Resolved;
         alert.resolved_at = Some(at("03:10:00"));
