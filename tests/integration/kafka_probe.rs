@@ -1,46 +1,37 @@
 //! The Kafka probe and the lag engine against a real Apache Kafka, with Kafka's own tools as the oracle.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use highwater_brokers::{
-    BrokerRecord, KafkaConfig, KafkaRecords, Poller, PollerEvent, PollerOptions, Questions,
-    ReadOptions, ReadStop,
+    BrokerRecord, Poller, PollerEvent, PollerOptions, Questions, ReadOptions, ReadStop,
 };
 use highwater_lag::{Bound, Config, GroupLag, LagEngine, State};
 use highwater_model::UnixNanos;
-use highwater_model::broker::{ClusterState, TopicPartition};
+use highwater_model::broker::ClusterState;
 use highwater_tests::kafka::{self, Kafka, tools};
+use highwater_tests::oracle;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer};
 
-use crate::kafka_clients::{
-    Member, PATIENCE, client, commit, create_topic, delete_records, group, now, oracle_lag, place,
-    poll_until, probe, produce, producer, unique,
-};
+use crate::kafka_clients::{PATIENCE, Scene, group, marker_question, now, poll_until, seed};
 
 #[test]
 fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let topic = unique("oracle");
-    create_topic(&bootstrap, &topic, 4);
-    let producer = producer(&bootstrap);
-    for (partition, count) in [(0, 100), (1, 37), (2, 100)] {
-        produce(&producer, &topic, partition, count);
-    }
+    let behind = Scene::shared("oracle", 4, "behind");
+    behind.produce(&[(0, 100), (1, 37), (2, 100)]);
     // Of partition 2, the first 50 are deleted.
-    delete_records(&bootstrap, &topic, 2, 50);
+    behind.delete_records(2, 50);
 
-    let (behind, beyond, live) = (unique("behind"), unique("beyond"), unique("live"));
-    commit(&bootstrap, &behind, &topic, &[(0, 60), (1, 37), (2, 10)]);
-    commit(&bootstrap, &beyond, &topic, &[(0, 150)]);
-    commit(&bootstrap, &live, &topic, &[(0, 1), (1, 2)]);
-    let _member = Member::join(&bootstrap, &live, &topic, "classic", 4);
+    let (beyond, live) = (behind.of_group("beyond"), behind.of_group("live"));
+    behind.commit(&[(0, 60), (1, 37), (2, 10)]);
+    beyond.commit(&[(0, 150)]);
+    live.commit(&[(0, 1), (1, 2)]);
+    let _member = live.join("classic", 4);
 
-    let names = [behind.as_str(), beyond.as_str(), live.as_str()];
-    let mut probe = probe(&bootstrap);
+    let names = [&behind, &beyond, &live].map(|scene| scene.group.as_str());
+    let mut probe = behind.probe();
     let mut engine = LagEngine::new(Config::default());
     for _ in 0..2 {
         let sample = poll_until(&mut probe, "three groups, one with a member", |sample| {
@@ -53,12 +44,13 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
                         .sum::<usize>(),
                 )
             };
-            names.iter().all(|name| sample.groups.contains_key(*name)) && assigned(&live) == Some(4)
+            names.iter().all(|name| sample.groups.contains_key(*name))
+                && assigned(&live.group) == Some(4)
         });
         engine.step(&sample, sample.finished);
     }
 
-    let ours: BTreeMap<(String, String, i32), Option<i64>> = names
+    let ours: BTreeMap<oracle::Place, Option<i64>> = names
         .iter()
         .flat_map(|name| {
             let lags = group(&engine, name).partitions;
@@ -68,47 +60,44 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
             })
         })
         .collect();
-    let theirs = oracle_lag(kafka, &names);
+    let asked: Vec<&str> = names.iter().flat_map(|name| ["--group", name]).collect();
+    let theirs = oracle::lag(&behind.bootstrap, &asked).unwrap();
     assert_eq!(theirs.len(), 3 + 1 + 4, "{theirs:?}");
     assert_eq!(ours, theirs);
 
     // And beside their number, what can still be read.
-    let lost = group(&engine, &behind);
-    let cut = &lost.partitions[&place(&topic, 2)];
+    let lost = group(&engine, &behind.group);
+    let cut = &lost.partitions[&behind.place(2)];
     assert_eq!((cut.lag_messages, cut.lost_messages), (Some(50), Some(40)));
     assert_eq!(lost.state, State::DataLoss);
-    let beyond = group(&engine, &beyond);
+    let beyond = group(&engine, &beyond.group);
     assert_eq!(
         (beyond.state, beyond.lag_messages),
         (State::BeyondEnd, None)
     );
     assert_eq!(beyond.lag_by_tools, Some(-50));
-    let live = group(&engine, &live);
-    assert_eq!(live.partitions[&place(&topic, 2)].state, State::NoCommit);
-    assert_eq!(live.partitions[&place(&topic, 2)].lag_messages, None);
-    assert_eq!(
-        live.partitions[&place(&topic, 3)].state,
-        State::Ok,
-        "it is empty"
-    );
+    let partitions = group(&engine, &live.group).partitions;
+    let (none, empty) = (&partitions[&live.place(2)], &partitions[&live.place(3)]);
+    assert_eq!(none.state, State::NoCommit);
+    assert_eq!(none.lag_messages, None);
+    assert_eq!(empty.state, State::Ok, "it is empty");
 }
 
 #[test]
 fn groups_of_both_protocols_are_listed_with_their_members() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let topic = unique("members");
-    create_topic(&bootstrap, &topic, 3);
-    let mut probe = probe(&bootstrap);
+    let scene = Scene::shared("members", 3, "nobody");
+    let (topic, _) = scene.names();
+    let mut probe = scene.probe();
     poll_until(&mut probe, "the topic", |sample| {
-        sample.topics.contains_key(topic.as_str())
+        sample.topics.contains_key(topic)
     });
     for protocol in ["classic", "consumer"] {
-        let name = unique(protocol);
+        let scene = scene.of_group(protocol);
+        let (_, name) = scene.names();
         // The probe listed the groups before this one was there, and finds it all the same.
-        let member = Member::join(&bootstrap, &name, &topic, protocol, 3);
+        let member = scene.join(protocol, 3);
         let sample = poll_until(&mut probe, "a stable group", |sample| {
-            let group = sample.groups.get(name.as_str());
+            let group = sample.groups.get(name);
             group.is_some_and(|group| {
                 group.broker_state.as_deref() == Ok("Stable")
                     && group.members.as_ref().is_ok_and(|members| {
@@ -116,29 +105,28 @@ fn groups_of_both_protocols_are_listed_with_their_members() {
                     })
             })
         });
-        let group = &sample.groups[name.as_str()];
+        let group = &sample.groups[name];
         assert_eq!(&*group.kind, protocol);
         let members = group.members.as_ref().unwrap();
         assert_eq!(members.len(), 1);
         assert_eq!(&*members[0].client_id, "the-member");
         assert!(members[0].host.contains("127.0.0.1"), "{}", members[0].host);
         assert!(!members[0].member_id.is_empty());
-        let expected: Vec<TopicPartition> =
-            (0..3).map(|partition| place(&topic, partition)).collect();
+        let expected = [0, 1, 2].map(|partition| scene.place(partition));
         let mut assigned = members[0].assignment.clone();
         assigned.sort();
         assert_eq!(assigned, expected);
         drop(member);
         poll_until(&mut probe, "an empty group", |sample| {
-            let group = sample.groups.get(name.as_str());
+            let group = sample.groups.get(name);
             group.is_none_or(|group| group.members.as_ref().is_ok_and(Vec::is_empty))
         });
     }
     let sample = probe.poll(now()).unwrap();
     assert_eq!(sample.brokers.len(), 1);
-    assert_eq!(&*sample.brokers[0].1, bootstrap);
+    assert_eq!(&*sample.brokers[0].1, scene.bootstrap);
     assert!(sample.cluster_id.is_some());
-    let facts = &sample.topics[topic.as_str()];
+    let facts = &sample.topics[topic];
     assert_eq!((facts.partitions, facts.internal), (3, false));
     assert_eq!(facts.retention_ms, Some(7 * 86_400_000));
     assert_eq!(facts.compacted, Some(false));
@@ -146,11 +134,9 @@ fn groups_of_both_protocols_are_listed_with_their_members() {
 
 #[test]
 fn records_are_read_back_with_keys_values_headers_and_times() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let topic = unique("records");
-    create_topic(&bootstrap, &topic, 2);
-    let producer = producer(&bootstrap);
+    let scene = Scene::shared("records", 2, "nobody");
+    let (topic, _) = scene.names();
+    let producer = scene.producer();
     let stamp = now().as_millis() as i64 - 5_000;
     let original = 88_213_407_i64.to_be_bytes();
     for index in 0..250_i64 {
@@ -172,7 +158,7 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
                 value: None::<&str>,
             });
         let (key, value) = (format!("key-{index}"), format!("value-{index}"));
-        let mut record = BaseRecord::to(&topic)
+        let mut record = BaseRecord::to(topic)
             .partition(1)
             .key(&key)
             .timestamp(stamp + index)
@@ -185,12 +171,12 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
     }
     producer.flush(PATIENCE).unwrap();
 
-    let records = KafkaRecords::new(KafkaConfig::new("kafka", [bootstrap.as_str()]));
+    let records = scene.records();
     let hundred = ReadOptions {
         timeout: PATIENCE,
         ..ReadOptions::default()
     };
-    let page = records.read(&topic, 1, 0, None, hundred).unwrap();
+    let page = records.read(topic, 1, 0, None, hundred).unwrap();
     assert_eq!((page.log_start, page.end), (0, 250));
     assert_eq!((page.stop, page.next), (ReadStop::Full, Some(100)));
     let first = BrokerRecord {
@@ -219,7 +205,7 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
     let mut offsets = Vec::new();
     let mut before = None;
     loop {
-        let page = records.read_before(&topic, 1, before, hundred).unwrap();
+        let page = records.read_before(topic, 1, before, hundred).unwrap();
         assert!(page.records.len() <= 100);
         offsets.extend(page.records.iter().map(|record| record.offset));
         before = page.next;
@@ -234,7 +220,7 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
         max_bytes: 2_000,
         ..hundred
     };
-    let page = records.read_before(&topic, 1, None, small).unwrap();
+    let page = records.read_before(topic, 1, None, small).unwrap();
     let bytes: usize = page.records.iter().map(BrokerRecord::size).sum();
     assert!(bytes <= 2_000 && !page.records.is_empty(), "{bytes}");
     assert_eq!(page.records[0].offset, 249);
@@ -244,7 +230,7 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
     );
     assert_eq!(page.next, page.records.last().map(|record| record.offset));
 
-    let edges = records.edges(&topic, 1, PATIENCE).unwrap();
+    let edges = records.edges(topic, 1, PATIENCE).unwrap();
     assert_eq!(
         edges.oldest.unwrap().timestamp,
         Some(UnixNanos::from_millis(stamp))
@@ -253,9 +239,9 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
         edges.newest.unwrap().timestamp,
         Some(UnixNanos::from_millis(stamp + 249))
     );
-    let empty = records.edges(&topic, 0, PATIENCE).unwrap();
+    let empty = records.edges(topic, 0, PATIENCE).unwrap();
     assert_eq!(empty, highwater_brokers::Edges::default());
-    assert!(records.read(&topic, 7, 0, None, hundred).is_err());
+    assert!(records.read(topic, 7, 0, None, hundred).is_err());
     let missing = records
         .read("probe-no-such-topic", 0, 0, None, hundred)
         .unwrap_err();
@@ -265,41 +251,34 @@ fn records_are_read_back_with_keys_values_headers_and_times() {
     );
 
     // Reading left no trace: no group, and no topic that was only asked for.
-    let groups = kafka.tool(tools::GROUPS, &["--list"]).unwrap();
+    let listed = |tool| kafka::tool(&scene.bootstrap, tool, &["--list"]).unwrap();
+    let groups = listed(tools::GROUPS);
     assert!(!groups.contains("highwater"), "{groups}");
-    let topics = kafka.tool(tools::TOPICS, &["--list"]).unwrap();
+    let topics = listed(tools::TOPICS);
     assert!(!topics.contains("probe-no-such-topic"), "{topics}");
 }
 
 #[test]
 fn open_and_aborted_transactions_are_not_lag_that_could_be_read() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("transactions"), unique("reader"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 100);
-    commit(&bootstrap, &name, &topic, &[(0, 100)]);
-    let transactional: BaseProducer = client(&bootstrap)
-        .set("transactional.id", &name)
-        .create()
-        .unwrap();
-    transactional.init_transactions(PATIENCE).unwrap();
-    transactional.begin_transaction().unwrap();
-    produce(&transactional, &topic, 0, 20);
+    let scene = Scene::shared("transactions", 1, "reader");
+    let (topic, name) = scene.names();
+    scene.produce(&[(0, 100)]);
+    scene.commit(&[(0, 100)]);
+    let transactional = scene.producer_in_transaction();
+    scene.produce_by(&transactional, &[(0, 20)]);
 
-    let mut probe = probe(&bootstrap);
+    let mut probe = scene.probe();
     let mut engine = LagEngine::new(Config {
         window: Duration::from_millis(100),
         ..Config::default()
     });
-    let partition = place(&topic, 0);
+    let partition = scene.place(0);
     let mut step = |engine: &mut LagEngine, end: i64| {
         let sample = poll_until(&mut probe, "the group and the end", |sample| {
-            sample.groups.contains_key(name.as_str())
-                && sample.partitions[&partition].end == Ok(end)
+            sample.groups.contains_key(name) && sample.partitions[&partition].end == Ok(end)
         });
         engine.step(&sample, sample.finished);
-        group(engine, &name).partitions[&partition].clone()
+        group(engine, name).partitions[&partition].clone()
     };
     let open = step(&mut engine, 120);
     assert_eq!((open.lag_messages, open.lag_by_tools), (Some(0), Some(20)));
@@ -312,22 +291,13 @@ fn open_and_aborted_transactions_are_not_lag_that_could_be_read() {
         (aborted.lag_messages, aborted.lag_by_tools),
         (Some(21), Some(21))
     );
-    let records = KafkaRecords::new(KafkaConfig::new("kafka", [bootstrap.as_str()]));
-    let deadline = Instant::now() + PATIENCE;
-    let question = loop {
-        assert!(Instant::now() < deadline, "waiting for the question");
+    let records = scene.records();
+    let question = marker_question(&scene, || {
         step(&mut engine, 121);
-        let questions = engine.marker_questions(now(), usize::MAX);
-        // The broker is shared: other tests' groups are in the sample too.
-        let ours = questions
-            .into_iter()
-            .find(|question| *question.group == *name);
-        if let Some(question) = ours {
-            break question;
-        }
-    };
+        engine.marker_questions(now(), usize::MAX)
+    });
     let (first, end) = records
-        .first_readable(&topic, 0, question.committed, PATIENCE)
+        .first_readable(topic, 0, question.committed, PATIENCE)
         .unwrap();
     assert_eq!((first, end), (None, 121));
     engine.answer_marker(&question, first, end);
@@ -337,70 +307,44 @@ fn open_and_aborted_transactions_are_not_lag_that_could_be_read() {
         (Some(0), Some(21))
     );
     assert!(known.nothing_readable);
-    assert_eq!(
-        oracle_lag(kafka, &[name.as_str()]).into_values().next(),
-        Some(Some(21))
-    );
+    assert_eq!(scene.oracle_lag(), [Some(21)]);
 
-    produce(&producer(&bootstrap), &topic, 0, 1);
-    let (first, _) = records.first_readable(&topic, 0, 100, PATIENCE).unwrap();
+    scene.produce(&[(0, 1)]);
+    let (first, _) = records.first_readable(topic, 0, 100, PATIENCE).unwrap();
     assert_eq!(first, Some(121));
     assert_eq!(step(&mut engine, 122).lag_messages, Some(1));
 }
 
 #[test]
 fn a_group_that_was_hours_behind_at_start_is_told_so_by_the_brokers_time_index() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("hours"), unique("sleeper"));
-    create_topic(&bootstrap, &topic, 1);
+    let scene = Scene::shared("hours", 1, "sleeper");
     // A record a minute for twenty hours; the group stopped thirteen hours ago.
-    let producer = producer(&bootstrap);
-    let start = now().as_millis() as i64 - 20 * 3_600_000;
-    for minute in 0..1_200 {
-        let record = BaseRecord::<str, str>::to(&topic)
-            .partition(0)
-            .timestamp(start + minute * 60_000)
-            .payload("x");
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(PATIENCE).unwrap();
-    commit(&bootstrap, &name, &topic, &[(0, 7 * 60)]);
+    let start = now() - Duration::from_secs(20 * 3_600);
+    scene.produce_stamped((0..1_200).map(|minute| start + Duration::from_secs(minute * 60)));
+    scene.commit(&[(0, 7 * 60)]);
 
-    let engine = Arc::new(Mutex::new(LagEngine::new(Config::default())));
+    let mut engine = LagEngine::new(Config::default());
     let (told, heard) = mpsc::channel();
-    let poller = Poller::start(
-        KafkaConfig::new("kafka", [bootstrap.as_str()]),
-        PollerOptions {
-            interval: Duration::from_millis(200),
-            ..PollerOptions::default()
-        },
-        {
-            let engine = Arc::clone(&engine);
-            let name = name.clone();
-            move |event| {
-                let mut engine = engine.lock().unwrap();
-                match event {
-                    PollerEvent::Sample { sample, .. } => {
-                        engine.step(&sample, sample.finished);
-                        if sample.groups.contains_key(name.as_str()) {
-                            told.send(group(&engine, &name)).ok();
-                        }
-                        engine.questions("kafka", sample.finished)
-                    }
-                    PollerEvent::Ends { cluster, ends } => {
-                        let ends = ends
-                            .into_iter()
-                            .map(|end| (end.partition, end.at, end.offset));
-                        engine.seed(&cluster, ends);
-                        engine.questions("kafka", now())
-                    }
-                    PollerEvent::Lost { reason, .. } => panic!("{reason}"),
-                }
+    let options = PollerOptions {
+        interval: Duration::from_millis(200),
+        ..PollerOptions::default()
+    };
+    let name = scene.group.clone();
+    let listener = move |event| match event {
+        PollerEvent::Sample { sample, .. } => {
+            engine.step(&sample, sample.finished);
+            if sample.groups.contains_key(name.as_str()) {
+                told.send(group(&engine, &name)).ok();
             }
-        },
-    )
-    .unwrap();
+            engine.questions("kafka", sample.finished)
+        }
+        PollerEvent::Ends { cluster, ends } => {
+            seed(&mut engine, &cluster, ends);
+            engine.questions("kafka", now())
+        }
+        PollerEvent::Lost { reason, .. } => panic!("{reason}"),
+    };
+    let poller = Poller::start(scene.kafka_config(), options, listener).unwrap();
     let deadline = Instant::now() + PATIENCE;
     let time = loop {
         let group = heard.recv_timeout(PATIENCE).unwrap();
@@ -418,42 +362,35 @@ fn a_group_that_was_hours_behind_at_start_is_told_so_by_the_brokers_time_index()
 #[test]
 fn a_stopped_broker_is_a_state_within_the_deadline_and_reading_goes_on_after_its_start() {
     let mut kafka = Kafka::start().unwrap();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("outage"), unique("survivor"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 30);
-    commit(&bootstrap, &name, &topic, &[(0, 10)]);
+    let scene = Scene::on(&kafka, "outage", 1, "survivor");
+    let (bootstrap, (_, name)) = (&scene.bootstrap, scene.names());
+    scene.produce(&[(0, 30)]);
+    scene.commit(&[(0, 10)]);
 
-    let engine = Arc::new(Mutex::new(LagEngine::new(Config::default())));
+    let mut engine = LagEngine::new(Config::default());
     let (told, heard) = mpsc::channel();
-    let poller = Poller::start(
-        KafkaConfig::new("kafka", [bootstrap.as_str()]),
-        PollerOptions {
-            interval: Duration::from_millis(300),
-            max_back_off: Duration::from_secs(1),
-            ..PollerOptions::default()
-        },
-        {
-            let engine = Arc::clone(&engine);
-            move |event| {
-                let mut engine = engine.lock().unwrap();
-                match event {
-                    PollerEvent::Sample { sample, .. } => {
-                        engine.step(&sample, sample.finished);
-                        told.send((None, engine.groups().clone())).ok();
-                    }
-                    PollerEvent::Lost { reason, at, .. } => {
-                        engine.cluster_lost("kafka", &reason, at);
-                        told.send((Some(reason), engine.groups().clone())).ok();
-                    }
-                    PollerEvent::Ends { .. } => {}
-                }
-                Questions::new()
+    let options = PollerOptions {
+        interval: Duration::from_millis(300),
+        max_back_off: Duration::from_secs(1),
+        ..PollerOptions::default()
+    };
+    let listener = move |event| {
+        let lost = match event {
+            PollerEvent::Sample { sample, .. } => {
+                engine.step(&sample, sample.finished);
+                None
             }
-        },
-    )
-    .unwrap();
-    let key = (Arc::from("kafka"), Arc::<str>::from(name.as_str()));
+            PollerEvent::Lost { reason, at, .. } => {
+                engine.cluster_lost("kafka", &reason, at);
+                Some(reason)
+            }
+            PollerEvent::Ends { .. } => return Questions::new(),
+        };
+        told.send((lost, engine.groups().clone())).ok();
+        Questions::new()
+    };
+    let poller = Poller::start(scene.kafka_config(), options, listener).unwrap();
+    let key = (Arc::from("kafka"), Arc::<str>::from(name));
     let wait = |what: &str, done: &dyn Fn(Option<&str>, Option<&GroupLag>) -> bool| {
         let begun = Instant::now();
         loop {
@@ -506,38 +443,37 @@ fn a_stopped_broker_is_a_state_within_the_deadline_and_reading_goes_on_after_its
 fn a_share_group_is_listed_and_its_backlog_is_unknown_with_the_reason() {
     // Share groups are a feature that is switched on for a whole cluster: not on the shared one.
     let kafka = Kafka::start().unwrap();
-    let bootstrap = kafka.bootstrap();
     kafka
         .tool(
             "org.apache.kafka.tools.FeatureCommand",
             &["upgrade", "--feature", "share.version=1"],
         )
         .unwrap();
-    let (topic, name) = (unique("shared"), unique("sharers"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 10);
-    commit(&bootstrap, &unique("classic"), &topic, &[(0, 10)]);
+    let scene = Scene::on(&kafka, "shared", 1, "sharers");
+    let (topic, name) = scene.names();
+    scene.produce(&[(0, 10)]);
+    scene.of_group("classic").commit(&[(0, 10)]);
     // Joins, waits for records in vain (a share group starts at the end) and leaves.
     kafka
         .tool(
             "org.apache.kafka.tools.consumer.ConsoleShareConsumer",
-            &["--topic", &topic, "--group", &name, "--timeout-ms", "8000"],
+            &["--topic", topic, "--group", name, "--timeout-ms", "8000"],
         )
         .unwrap();
-    let mut probe = probe(&bootstrap);
+    let mut probe = scene.probe();
     let sample = poll_until(&mut probe, "the share group", |sample| {
-        sample.groups.contains_key(name.as_str())
+        sample.groups.contains_key(name)
     });
     let kinds: HashMap<&str, &str> = sample
         .groups
         .iter()
         .map(|(name, group)| (&**name, &*group.kind))
         .collect();
-    assert_eq!(kinds.get(name.as_str()), Some(&"share"), "{kinds:?}");
+    assert_eq!(kinds.get(name), Some(&"share"), "{kinds:?}");
     assert_eq!(kinds.values().filter(|kind| **kind == "classic").count(), 1);
     let mut engine = LagEngine::new(Config::default());
     engine.step(&sample, sample.finished);
-    let group = group(&engine, &name);
+    let group = group(&engine, name);
     assert_eq!(group.state, State::Unknown);
     assert_eq!(
         (group.lag_messages, group.lag_by_tools, group.members),

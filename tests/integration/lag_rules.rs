@@ -7,25 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use highwater_brokers::{
-    KafkaConfig, KafkaProbe, KafkaRecords, Poller, PollerEvent, PollerOptions, ProbeError,
-    Questions,
+    KafkaConfig, KafkaProbe, Poller, PollerEvent, PollerOptions, ProbeError, Questions,
 };
 use highwater_lag::{Bound, Config, GroupLag, LagEngine, PartitionLag, State};
 use highwater_tests::kafka::{self, Kafka, tools};
 use highwater_tests::oracle::{self, Place, Reading};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer};
 
-use crate::kafka_clients::{
-    Member, PATIENCE, add_partitions, client, commit, create_topic, create_topic_with,
-    delete_records, delete_topic, group, now, oracle_lag, place, probe, produce, produce_aged,
-    produce_keyed, produce_stamped, producer, unique,
-};
+use crate::kafka_clients::{Background, PATIENCE, Scene, group, marker_question, now, seed};
 
 /// A window that a test can wait for.
 const WINDOW: Duration = Duration::from_secs(4);
@@ -46,15 +40,15 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(bootstrap: &str, group: &str) -> Self {
-        Self::over(bootstrap, group, WINDOW)
+    fn new(scene: &Scene) -> Self {
+        Self::over(scene, WINDOW)
     }
 
-    fn over(bootstrap: &str, group: &str, window: Duration) -> Self {
-        Self::with(probe(bootstrap), group, window)
+    fn over(scene: &Scene, window: Duration) -> Self {
+        Self::with(scene.probe(), scene, window)
     }
 
-    fn with(probe: KafkaProbe, group: &str, window: Duration) -> Self {
+    fn with(probe: KafkaProbe, scene: &Scene, window: Duration) -> Self {
         Self {
             probe,
             engine: LagEngine::new(Config {
@@ -62,7 +56,7 @@ impl Watch {
                 exact_gap: Duration::from_secs(1),
                 ..Config::default()
             }),
-            group: group.to_owned(),
+            group: scene.group.clone(),
             states: BTreeMap::new(),
             rewinds: BTreeSet::new(),
         }
@@ -83,10 +77,7 @@ impl Watch {
                 break;
             }
             let ends = self.probe.offsets_at_times(&questions)?;
-            let ends = ends
-                .into_iter()
-                .map(|end| (end.partition, end.at, end.offset));
-            self.engine.seed("kafka", ends);
+            seed(&mut self.engine, "kafka", ends);
         }
         if !sample.groups.contains_key(self.group.as_str()) {
             return Ok(None);
@@ -135,48 +126,6 @@ impl Watch {
     }
 }
 
-/// Some 1,500 messages a second until dropped, evenly over a topic's partitions.
-struct Load {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(bootstrap: &str, topic: &str, partitions: i32) -> Self {
-        const EVERY: Duration = Duration::from_millis(20);
-        const AT_ONCE: usize = 30;
-        let (stop, producer) = (Arc::new(AtomicBool::new(false)), producer(bootstrap));
-        let thread = std::thread::spawn({
-            let (stop, topic) = (Arc::clone(&stop), topic.to_owned());
-            move || {
-                let mut partitions = (0..partitions).cycle();
-                while !stop.load(Ordering::Relaxed) {
-                    for partition in partitions.by_ref().take(AT_ONCE) {
-                        let record = BaseRecord::<str, str>::to(&topic)
-                            .partition(partition)
-                            .payload("x");
-                        producer.send(record).map_err(|(error, _)| error).unwrap();
-                    }
-                    producer.poll(Duration::ZERO);
-                    std::thread::park_timeout(EVERY);
-                }
-                producer.flush(PATIENCE).unwrap();
-            }
-        });
-        Self {
-            stop,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
 /// The group's only partition.
 fn only(group: &GroupLag) -> &PartitionLag {
     assert_eq!(group.partitions.len(), 1, "{group:#?}");
@@ -188,38 +137,29 @@ fn said(text: &str) -> String {
     text.replace('\u{a0}', " ")
 }
 
-/// Moves a group's offsets by Kafka's own tool.
-fn reset(bootstrap: &str, group: &str, topic: &str, how: &[&str]) {
-    let arguments = ["--group", group, "--topic", topic, "--reset-offsets"];
-    let arguments: Vec<&str> = arguments
-        .iter()
-        .chain(how)
-        .chain(&["--execute"])
-        .copied()
-        .collect();
-    kafka::tool(bootstrap, tools::GROUPS, &arguments).unwrap();
+/// The group's age, once the broker's word on the past has made it exact.
+fn exact_age(group: &GroupLag) -> Option<Duration> {
+    let exact = group.time_lag.filter(|time| time.bound == Bound::Exact);
+    exact.map(|time| time.duration)
 }
 
 #[test]
 fn added_partitions_are_told_as_not_read_and_count_once_they_are_assigned_or_committed() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("grown"), unique("growing"));
-    create_topic(&bootstrap, &topic, 2);
-    for partition in 0..2 {
-        produce(&producer(&bootstrap), &topic, partition, 10);
-    }
-    let _member = Member::read(&bootstrap, &name, &topic, "classic", 2);
-    let by_hand = unique("by-hand");
-    commit(&bootstrap, &by_hand, &topic, &[(0, 10), (1, 10)]);
+    let scene = Scene::shared("grown", 2, "growing");
+    let (topic, name) = scene.names();
+    scene.produce(&[(0, 10), (1, 10)]);
+    let _member = scene.read("classic", 2);
+    let by_hand = scene.of_group("by-hand");
+    by_hand.commit(&[(0, 10), (1, 10)]);
 
-    let mut watch = Watch::new(&bootstrap, &name);
+    let mut watch = Watch::new(&scene);
     let whole = watch.until("both partitions read", |group| {
         (group.partitions_read, group.lag_messages) == (2, Some(0))
     });
     assert_eq!(whole.partitions_total, Some(2));
     assert!(!whole.reason.contains("partitions read"), "{whole:?}");
 
-    add_partitions(&bootstrap, &topic, 4);
+    scene.add_partitions(4);
     let part = watch.until("the new partitions", |group| {
         group.partitions_total == Some(4)
     });
@@ -229,14 +169,10 @@ fn added_partitions_are_told_as_not_read_and_count_once_they_are_assigned_or_com
         format!("{name} is up to date on {topic}; 2 of 4 partitions read.")
     );
     let assigned = watch.until("their assignment", |group| group.partitions.len() == 4);
-    let new = &assigned.partitions[&place(&topic, 3)];
+    let new = &assigned.partitions[&scene.place(3)];
     assert_eq!((new.state, new.committed), (State::Ok, None));
     assert!(new.member.is_some());
-    // A producer that was there before hears of them later.
-    let producer = producer(&bootstrap);
-    for partition in 2..4 {
-        produce(&producer, &topic, partition, 5);
-    }
+    scene.produce(&[(2, 5), (3, 5)]);
     let read = watch.until("four partitions read", |group| {
         (group.partitions_read, group.lag_messages) == (4, Some(0))
     });
@@ -248,29 +184,28 @@ fn added_partitions_are_told_as_not_read_and_count_once_they_are_assigned_or_com
     watch.was_only(&[State::Ok, State::NoCommit]);
 
     // A group without members, whose partitions are those it has commits on.
-    let mut watch = Watch::new(&bootstrap, &by_hand);
+    let mut watch = Watch::new(&by_hand);
     let part = watch.until("the group", |_| true);
     assert_eq!(
         (part.partitions_read, part.partitions_total),
         (2, Some(4)),
         "{part:#?}"
     );
-    commit(&bootstrap, &by_hand, &topic, &[(2, 5)]);
+    by_hand.commit(&[(2, 5)]);
     watch.until("the third partition", |group| group.partitions_read == 3);
     watch.was_only(&[State::Ok]);
 }
 
 #[test]
 fn a_reset_backwards_is_told_with_its_width_until_the_window_has_passed() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("reset"), unique("resetter"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 100);
-    commit(&bootstrap, &name, &topic, &[(0, 100)]);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::shared("reset", 1, "resetter");
+    let (topic, name) = scene.names();
+    scene.produce(&[(0, 100)]);
+    scene.commit(&[(0, 100)]);
+    let mut watch = Watch::new(&scene);
     watch.until("no lag", |group| group.lag_messages == Some(0));
 
-    reset(&bootstrap, &name, &topic, &["--to-offset", "40"]);
+    scene.reset(&["--to-offset", "40"]);
     let back = watch.until("the reset", |group| group.lag_messages == Some(60));
     let lag = only(&back);
     assert_eq!(
@@ -283,7 +218,7 @@ fn a_reset_backwards_is_told_with_its_width_until_the_window_has_passed() {
         lag.reason
     );
 
-    let member = Member::read(&bootstrap, &name, &topic, "classic", 1);
+    let member = scene.read("classic", 1);
     let again = watch.until("what was read again", |group| group.lag_messages == Some(0));
     assert_eq!(again.state, State::Ok, "{}", again.reason);
     let over = watch.until("the window's end", |group| only(group).rewound.is_none());
@@ -298,22 +233,20 @@ fn a_reset_backwards_is_told_with_its_width_until_the_window_has_passed() {
 
 #[test]
 fn a_reset_forwards_is_no_rewind_and_no_alarm() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("skipped"), unique("skipper"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 100);
-    commit(&bootstrap, &name, &topic, &[(0, 20)]);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::shared("skipped", 1, "skipper");
+    scene.produce(&[(0, 100)]);
+    scene.commit(&[(0, 20)]);
+    let mut watch = Watch::new(&scene);
     watch.until("the lag", |group| group.lag_messages == Some(80));
     // A group without members that owes messages is stopped from its first sample on; what counts is what comes then.
     watch.was_only(&[State::Ok, State::Stopped]);
     watch.states.clear();
 
-    reset(&bootstrap, &name, &topic, &["--shift-by", "50"]);
+    scene.reset(&["--shift-by", "50"]);
     let ahead = watch.until("the reset", |group| group.lag_messages == Some(30));
     assert_eq!((ahead.state, only(&ahead).rewound), (State::Ok, None));
     watch.states.clear();
-    reset(&bootstrap, &name, &topic, &["--to-latest"]);
+    scene.reset(&["--to-latest"]);
     watch.until("the second reset", |group| group.lag_messages == Some(0));
     let later = Instant::now() + WINDOW;
     let still = watch.until("a window without an alarm", |_| Instant::now() > later);
@@ -323,30 +256,23 @@ fn a_reset_forwards_is_no_rewind_and_no_alarm() {
 
 #[test]
 fn a_group_that_moves_to_the_consumer_protocol_goes_on_under_its_name() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("moved"), unique("mover"));
-    create_topic(&bootstrap, &topic, 2);
-    let producer = producer(&bootstrap);
-    for partition in 0..2 {
-        produce(&producer, &topic, partition, 100);
-    }
-    let classic = Member::read(&bootstrap, &name, &topic, "classic", 2);
+    let scene = Scene::shared("moved", 2, "mover");
+    scene.produce(&[(0, 100), (1, 100)]);
+    let classic = scene.read("classic", 2);
     // Members of the new protocol hear of their assignment by heartbeats, five seconds apart: what is called standing
     // still has to be longer.
-    let mut watch = Watch::over(&bootstrap, &name, WINDOW * 5);
+    let mut watch = Watch::over(&scene, WINDOW * 5);
     let before = watch.until("the classic group at work", |group| {
         (group.lag_messages, group.members) == (Some(0), Some(1))
     });
     assert_eq!(&*before.kind, "classic");
 
     // The new member comes while the old one is there, as one instance after the other is replaced.
-    let modern = Member::read(&bootstrap, &name, &topic, "consumer", 1);
+    let modern = scene.read("consumer", 1);
     let both = watch.until("both members", |group| group.members == Some(2));
     assert_eq!(&*both.kind, "consumer");
     drop(classic);
-    for partition in 0..2 {
-        produce(&producer, &topic, partition, 20);
-    }
+    scene.produce(&[(0, 20), (1, 20)]);
     let after = watch.until("the new member alone, at work", |group| {
         let assigned = group.partitions.values().all(|lag| lag.member.is_some());
         assigned && (group.lag_messages, group.members) == (Some(0), Some(1))
@@ -354,7 +280,7 @@ fn a_group_that_moves_to_the_consumer_protocol_goes_on_under_its_name() {
     assert_eq!(&*after.kind, "consumer");
     assert_eq!(after.broker_state.as_deref(), Some("Stable"));
     assert_eq!(
-        after.partitions[&place(&topic, 0)].committed,
+        after.partitions[&scene.place(0)].committed,
         Some(120),
         "{after:#?}"
     );
@@ -366,13 +292,11 @@ fn a_group_that_moves_to_the_consumer_protocol_goes_on_under_its_name() {
 
 #[test]
 fn an_empty_group_is_kept_with_its_lag_and_a_deleted_one_is_gone() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("left"), unique("leaver"));
-    create_topic(&bootstrap, &topic, 1);
-    let producer = producer(&bootstrap);
-    produce(&producer, &topic, 0, 30);
-    let member = Member::read(&bootstrap, &name, &topic, "classic", 1);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::shared("left", 1, "leaver");
+    let (_, name) = scene.names();
+    scene.produce(&[(0, 30)]);
+    let member = scene.read("classic", 1);
+    let mut watch = Watch::new(&scene);
     watch.until("a group at work", |group| {
         (group.lag_messages, group.members) == (Some(0), Some(1))
     });
@@ -387,7 +311,7 @@ fn an_empty_group_is_kept_with_its_lag_and_a_deleted_one_is_gone() {
         (State::Ok, Some(0), Some("Empty")),
         "it owes nothing"
     );
-    produce(&producer, &topic, 0, 5);
+    scene.produce(&[(0, 5)]);
     let owing = watch.until("its lag", |group| group.lag_messages == Some(5));
     assert_eq!(owing.state, State::Stopped);
     assert!(
@@ -396,20 +320,20 @@ fn an_empty_group_is_kept_with_its_lag_and_a_deleted_one_is_gone() {
         owing.reason
     );
 
-    kafka::tool(&bootstrap, tools::GROUPS, &["--delete", "--group", &name]).unwrap();
+    let delete = ["--delete", "--group", name];
+    kafka::tool(&scene.bootstrap, tools::GROUPS, &delete).unwrap();
     watch.until_gone();
-    let key = ("kafka".into(), name.as_str().into());
+    let key = ("kafka".into(), name.into());
     assert!(!watch.engine.groups().contains_key(&key));
 }
 
 #[test]
 fn a_group_with_members_and_without_a_commit_has_no_commit_and_no_lag_of_zero() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("silent"), unique("newcomer"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 7);
-    let _member = Member::join(&bootstrap, &name, &topic, "consumer", 1);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::shared("silent", 1, "newcomer");
+    let (topic, name) = scene.names();
+    scene.produce(&[(0, 7)]);
+    let _member = scene.join("consumer", 1);
+    let mut watch = Watch::new(&scene);
     let none = watch.until("its assignment", |group| !group.partitions.is_empty());
     let lag = only(&none);
     assert_eq!((none.state, none.lag_messages), (State::NoCommit, None));
@@ -422,26 +346,23 @@ fn a_group_with_members_and_without_a_commit_has_no_commit_and_no_lag_of_zero() 
         lag.reason,
         format!("{name} has no commit yet on {topic}/0.")
     );
-    let theirs = oracle_lag(kafka::shared(), &[name.as_str()]);
-    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [None]);
+    assert_eq!(scene.oracle_lag(), [None]);
 }
 
 #[test]
 fn the_lag_on_a_compacted_topic_is_labelled_an_upper_bound() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (compacted, plain) = (unique("compacted"), unique("plain"));
-    create_topic_with(&bootstrap, &compacted, 1, &[("cleanup.policy", "compact")]);
-    create_topic_with(&bootstrap, &plain, 1, &[("cleanup.policy", "delete")]);
-    let (producer, name) = (producer(&bootstrap), unique("keeper"));
-    for topic in [&compacted, &plain] {
-        produce_keyed(&producer, topic, 50);
-        commit(&bootstrap, &name, topic, &[(0, 10)]);
+    let compacted = Scene::without_topic(kafka::shared(), "compacted", "keeper");
+    let plain = compacted.of_topic("plain");
+    for (scene, policy) in [(&compacted, "compact"), (&plain, "delete")] {
+        scene.create_topic_with(1, &[("cleanup.policy", policy)]);
+        scene.produce_keyed(50);
+        scene.commit(&[(0, 10)]);
     }
-    let mut watch = Watch::new(&bootstrap, &name);
+    let mut watch = Watch::new(&compacted);
     let both = watch.until("both topics", |group| group.partitions.len() == 2);
     let (bound, exact) = (
-        &both.partitions[&place(&compacted, 0)],
-        &both.partitions[&place(&plain, 0)],
+        &both.partitions[&compacted.place(0)],
+        &both.partitions[&plain.place(0)],
     );
     assert_eq!(
         (bound.lag_messages, exact.lag_messages),
@@ -450,39 +371,35 @@ fn the_lag_on_a_compacted_topic_is_labelled_an_upper_bound() {
     assert!(bound.lag_is_upper_bound && !exact.lag_is_upper_bound);
     // What compaction leaves out is no data loss, and its age is no matter of retention.
     assert_eq!((bound.lost_messages, bound.retention_left), (None, None));
-    commit(&bootstrap, &name, &compacted, &[(0, 50)]);
+    compacted.commit(&[(0, 50)]);
     let read = watch.until("the compacted topic read", |group| {
-        group.partitions[&place(&compacted, 0)].lag_messages == Some(0)
+        group.partitions[&compacted.place(0)].lag_messages == Some(0)
     });
-    assert!(!read.partitions[&place(&compacted, 0)].lag_is_upper_bound);
+    assert!(!read.partitions[&compacted.place(0)].lag_is_upper_bound);
 }
 
 #[test]
 fn a_topic_made_anew_leaves_committed_offsets_beyond_its_end_and_says_so() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("anew"), unique("survivor"));
-    create_topic(&bootstrap, &topic, 1);
+    let scene = Scene::shared("anew", 1, "survivor");
+    let (topic, name) = scene.names();
     // The old topic's hundred records are ten hours old, and the first thirty are gone.
     let ages = std::iter::repeat_n(hours(10), 100);
-    produce_aged(&producer(&bootstrap), &topic, ages);
-    delete_records(&bootstrap, &topic, 0, 30);
-    commit(&bootstrap, &name, &topic, &[(0, 90)]);
-    let mut watch = Watch::new(&bootstrap, &name);
+    scene.produce_aged(ages);
+    scene.delete_records(0, 30);
+    scene.commit(&[(0, 90)]);
+    let mut watch = Watch::new(&scene);
     let old = watch.until("the old topic's age", |group| {
-        group
-            .time_lag
-            .is_some_and(|time| time.bound == Bound::Exact && time.duration > hours(9))
+        exact_age(group).is_some_and(|age| age > hours(9))
     });
     assert_eq!((old.lag_messages, old.lag_by_tools), (Some(10), Some(10)));
 
     // Between two polls: nobody saw that it was away.
-    delete_topic(&bootstrap, &topic);
-    create_topic(&bootstrap, &topic, 1);
+    scene.delete_topic();
+    scene.create_topic(1);
     let made = Instant::now();
-    produce(&producer(&bootstrap), &topic, 0, 20);
+    scene.produce(&[(0, 20)]);
     // A reader that did not notice commits where it thinks it is.
-    commit(&bootstrap, &name, &topic, &[(0, 100)]);
+    scene.commit(&[(0, 100)]);
     let beyond = watch.until("the new end", |group| only(group).end == Some(20));
     let lag = only(&beyond);
     assert_eq!(
@@ -495,22 +412,18 @@ fn a_topic_made_anew_leaves_committed_offsets_beyond_its_end_and_says_so() {
             "{name} is 80 messages past the end of {topic}/0 (committed 100, end 20): the topic was made anew or cut, and what {name} reads next is up to its reset policy."
         )
     );
-    let theirs = oracle_lag(kafka, &[name.as_str()]);
-    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(-80)]);
+    assert_eq!(scene.oracle_lag(), [Some(-80)]);
 
-    reset(&bootstrap, &name, &topic, &["--to-offset", "5"]);
+    scene.reset(&["--to-offset", "5"]);
     let again = watch.until("the reset and its age", |group| {
-        only(group).committed == Some(5)
-            && group
-                .time_lag
-                .is_some_and(|time| time.bound == Bound::Exact)
+        only(group).committed == Some(5) && exact_age(group).is_some()
     });
     assert_eq!(again.lag_messages, Some(15));
     // Nothing of the old topic's hours is left: its record is as old as the new topic at most.
     let age = again.time_lag.unwrap().duration;
     let oldest = made.elapsed() + Duration::from_secs(1);
     assert!(age <= oldest, "{age:?} of a topic that is {oldest:?} old");
-    reset(&bootstrap, &name, &topic, &["--to-latest"]);
+    scene.reset(&["--to-latest"]);
     let fine = watch.until("the window's end", |group| {
         group.lag_messages == Some(0) && only(group).rewound.is_none()
     });
@@ -522,25 +435,16 @@ fn a_topic_made_anew_leaves_committed_offsets_beyond_its_end_and_says_so() {
 
 #[test]
 fn the_margin_of_retention_is_told_before_messages_are_lost_and_the_loss_is_counted_after() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("short-lived"), unique("laggard"));
+    let scene = Scene::without_topic(kafka::shared(), "short-lived", "laggard");
+    let (topic, name) = scene.names();
     let retention = (hours(14).as_millis()).to_string();
-    create_topic_with(&bootstrap, &topic, 1, &[("retention.ms", &retention)]);
+    scene.create_topic_with(1, &[("retention.ms", &retention)]);
     // A record a minute for twenty hours: a segment goes as a whole, so that older ones are there yet.
     let minutes = (0..1_200).rev();
-    produce_aged(
-        &producer(&bootstrap),
-        &topic,
-        minutes.map(|minute| Duration::from_secs(minute * 60)),
-    );
-    commit(&bootstrap, &name, &topic, &[(0, 7 * 60)]);
-    let mut watch = Watch::new(&bootstrap, &name);
-    let warned = watch.until("the margin", |group| {
-        group
-            .time_lag
-            .is_some_and(|time| time.bound == Bound::Exact)
-    });
+    scene.produce_aged(minutes.map(|minute| Duration::from_secs(minute * 60)));
+    scene.commit(&[(0, 7 * 60)]);
+    let mut watch = Watch::new(&scene);
+    let warned = watch.until("the margin", |group| exact_age(group).is_some());
     let lag = only(&warned);
     let left = lag.retention_left.unwrap();
     assert!(
@@ -555,7 +459,7 @@ fn the_margin_of_retention_is_told_before_messages_are_lost_and_the_loss_is_coun
     );
     assert_eq!((lag.lag_messages, lag.lost_messages), (Some(780), None));
 
-    delete_records(&bootstrap, &topic, 0, 460);
+    scene.delete_records(0, 460);
     let lost = watch.until("the loss", |group| group.state == State::DataLoss);
     let lag = only(&lost);
     assert_eq!(
@@ -567,70 +471,73 @@ fn the_margin_of_retention_is_told_before_messages_are_lost_and_the_loss_is_coun
         "{}",
         lag.reason
     );
-    let theirs = oracle_lag(kafka, &[name.as_str()]);
-    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(780)]);
+    assert_eq!(scene.oracle_lag(), [Some(780)]);
 
-    commit(&bootstrap, &name, &topic, &[(0, 1_200)]);
+    scene.commit(&[(0, 1_200)]);
     let over = watch.until("the window's end", |group| group.state == State::Ok);
     assert_eq!((over.lag_messages, over.retention_left), (Some(0), None));
 }
 
 #[test]
 fn a_commit_marker_behind_the_last_record_is_nothing_to_read() {
-    let kafka = kafka::shared();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("marked"), unique("precise"));
-    create_topic(&bootstrap, &topic, 1);
-    let transactional: BaseProducer = client(&bootstrap)
-        .set("transactional.id", &name)
-        .create()
-        .unwrap();
-    transactional.init_transactions(PATIENCE).unwrap();
-    transactional.begin_transaction().unwrap();
-    produce(&transactional, &topic, 0, 10);
+    let scene = Scene::shared("marked", 1, "precise");
+    let transactional = scene.producer_in_transaction();
+    scene.produce_by(&transactional, &[(0, 10)]);
     transactional.commit_transaction(PATIENCE).unwrap();
     // Ten records, one marker: the reader has read all there is.
-    commit(&bootstrap, &name, &topic, &[(0, 10)]);
-    let records = KafkaRecords::new(KafkaConfig::new("kafka", [bootstrap.as_str()]));
-    let mut watch = Watch::new(&bootstrap, &name);
-    let deadline = Instant::now() + PATIENCE;
-    let question = loop {
-        assert!(Instant::now() < deadline, "waiting for the question");
+    scene.commit(&[(0, 10)]);
+    let mut watch = Watch::new(&scene);
+    let question = marker_question(&scene, || {
         watch.until("the marker", |group| only(group).end == Some(11));
-        let questions = watch.engine.marker_questions(now(), usize::MAX);
-        let ours = questions.into_iter().find(|asked| *asked.group == *name);
-        if let Some(question) = ours {
-            break question;
-        }
-    };
-    let (first, end) = records
-        .first_readable(&topic, 0, question.committed, PATIENCE)
+        watch.engine.marker_questions(now(), usize::MAX)
+    });
+    let (first, end) = scene
+        .records()
+        .first_readable(&scene.topic, 0, question.committed, PATIENCE)
         .unwrap();
     assert_eq!((first, end), (None, 11));
     watch.engine.answer_marker(&question, first, end);
     let known = watch.until("the answer", |group| group.lag_messages == Some(0));
     assert_eq!((known.state, known.lag_by_tools), (State::Ok, Some(1)));
     assert!(only(&known).nothing_readable);
-    let theirs = oracle_lag(kafka, &[name.as_str()]);
-    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(1)]);
+    assert_eq!(scene.oracle_lag(), [Some(1)]);
+}
+
+/// Some 1,500 messages a second until dropped, evenly over a topic's partitions.
+fn load(scene: &Scene, partitions: i32) -> Background {
+    const EVERY: Duration = Duration::from_millis(20);
+    const AT_ONCE: usize = 30;
+    let (topic, producer) = (scene.topic.clone(), scene.producer());
+    Background::start(move |stop| {
+        let mut partitions = (0..partitions).cycle();
+        while !stop.load(Ordering::Relaxed) {
+            for partition in partitions.by_ref().take(AT_ONCE) {
+                let record = BaseRecord::<str, str>::to(&topic)
+                    .partition(partition)
+                    .payload("x");
+                producer.send(record).map_err(|(error, _)| error).unwrap();
+            }
+            producer.poll(Duration::ZERO);
+            std::thread::park_timeout(EVERY);
+        }
+        producer.flush(PATIENCE).unwrap();
+    })
 }
 
 #[test]
 fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
     const PARTITIONS: usize = 4;
     const ROUNDS: usize = 4;
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("load"), unique("worker"));
-    create_topic(&bootstrap, &topic, PARTITIONS as i32);
-    let _load = Load::start(&bootstrap, &topic, PARTITIONS as i32);
-    let _member = Member::read(&bootstrap, &name, &topic, "classic", PARTITIONS);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::shared("load", PARTITIONS as i32, "worker");
+    let _load = load(&scene, PARTITIONS as i32);
+    let _member = scene.read("classic", PARTITIONS);
+    let mut watch = Watch::new(&scene);
     let begun = Instant::now();
     let first = watch.until("commits on every partition", |group| {
         group.partitions_read == PARTITIONS as u32
     });
     let read = || -> BTreeMap<Place, Reading> {
-        oracle::offsets(&bootstrap, &["--group", &name]).unwrap()
+        oracle::offsets(&scene.bootstrap, &["--group", &scene.group]).unwrap()
     };
     let mut before = read();
     let mut widest = 0;
@@ -638,7 +545,7 @@ fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
         let ours = watch.poll().unwrap().unwrap();
         let after = read();
         for (place, lag) in &ours.partitions {
-            let key = (name.clone(), topic.clone(), place.partition);
+            let key = (scene.group.clone(), scene.topic.clone(), place.partition);
             let ((committed, end), (committed_after, end_after)) =
                 (before[&key].known(), after[&key].known());
             let (our_committed, our_end) = (lag.committed.unwrap(), lag.end.unwrap());
@@ -679,26 +586,23 @@ fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
 
 #[test]
 fn every_partition_that_is_assigned_or_has_a_commit_is_shown() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (assigned, left, name) = (unique("assigned"), unique("left-behind"), unique("half"));
-    create_topic(&bootstrap, &assigned, 2);
-    create_topic(&bootstrap, &left, 2);
-    let producer = producer(&bootstrap);
-    produce(&producer, &assigned, 0, 5);
-    produce(&producer, &left, 1, 5);
+    let assigned = Scene::shared("assigned", 2, "half");
+    let left = assigned.of_topic("left-behind");
+    left.create_topic(2);
+    assigned.produce(&[(0, 5)]);
+    left.produce(&[(1, 5)]);
     // It read another topic before, and has not read this one yet.
-    commit(&bootstrap, &name, &left, &[(1, 2)]);
-    let _member = Member::join(&bootstrap, &name, &assigned, "classic", 2);
-    let mut watch = Watch::new(&bootstrap, &name);
+    left.commit(&[(1, 2)]);
+    let _member = assigned.join("classic", 2);
+    let mut watch = Watch::new(&assigned);
     let whole = watch.until("its assignment", |group| group.partitions.len() == 3);
-    let states: Vec<(State, Option<u64>)> =
-        [place(&assigned, 0), place(&assigned, 1), place(&left, 1)]
-            .iter()
-            .map(|place| {
-                let lag = &whole.partitions[place];
-                (lag.state, lag.lag_messages)
-            })
-            .collect();
+    let states: Vec<(State, Option<u64>)> = [assigned.place(0), assigned.place(1), left.place(1)]
+        .iter()
+        .map(|place| {
+            let lag = &whole.partitions[place];
+            (lag.state, lag.lag_messages)
+        })
+        .collect();
     assert_eq!(
         states,
         [
@@ -715,20 +619,17 @@ fn every_partition_that_is_assigned_or_has_a_commit_is_shown() {
 
 #[test]
 fn a_producers_wrong_clock_does_not_age_what_was_seen_to_arrive() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("misdated"), unique("dated"));
-    create_topic(&bootstrap, &topic, 1);
-    commit(&bootstrap, &name, &topic, &[(0, 0)]);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::shared("misdated", 1, "dated");
+    scene.commit(&[(0, 0)]);
+    let mut watch = Watch::new(&scene);
     watch.until("the empty topic", |group| group.lag_messages == Some(0));
     let made = Instant::now();
-    let producer = producer(&bootstrap);
     // Of two days ago, of now, and of half an hour to come: a broker takes an hour at most.
-    produce_aged(&producer, &topic, std::iter::repeat_n(hours(48), 10));
-    produce(&producer, &topic, 0, 10);
-    produce_stamped(&producer, &topic, [now() + hours(1) / 2]);
+    scene.produce_aged(std::iter::repeat_n(hours(48), 10));
+    scene.produce(&[(0, 10)]);
+    scene.produce_stamped([now() + hours(1) / 2]);
     for committed in [5, 15, 20] {
-        commit(&bootstrap, &name, &topic, &[(0, committed)]);
+        scene.commit(&[(0, committed)]);
         let seen = watch.until("its age", |group| {
             only(group).committed == Some(committed) && only(group).end == Some(21)
         });
@@ -742,18 +643,18 @@ fn a_producers_wrong_clock_does_not_age_what_was_seen_to_arrive() {
 
 #[test]
 fn a_deleted_topic_takes_its_commits_along_and_leaves_the_rest_of_the_group_alone() {
-    let bootstrap = kafka::shared().bootstrap();
-    let (kept, gone, name) = (unique("kept"), unique("gone"), unique("reader-of-two"));
-    for topic in [&kept, &gone] {
-        create_topic(&bootstrap, topic, 1);
-        produce(&producer(&bootstrap), topic, 0, 10);
-        commit(&bootstrap, &name, topic, &[(0, 4)]);
+    let kept = Scene::without_topic(kafka::shared(), "kept", "reader-of-two");
+    let gone = kept.of_topic("gone");
+    for scene in [&kept, &gone] {
+        scene.create_topic(1);
+        scene.produce(&[(0, 10)]);
+        scene.commit(&[(0, 4)]);
     }
-    let mut watch = Watch::new(&bootstrap, &name);
+    let mut watch = Watch::new(&kept);
     watch.until("both topics", |group| group.lag_messages == Some(12));
-    delete_topic(&bootstrap, &gone);
+    gone.delete_topic();
     let left = watch.until("the topic's end", |group| group.partitions.len() == 1);
-    let lag = &left.partitions[&place(&kept, 0)];
+    let lag = &left.partitions[&kept.place(0)];
     assert_eq!((left.lag_messages, lag.lag_messages), (Some(6), Some(6)));
     assert_eq!((left.partitions_read, left.partitions_total), (1, Some(1)));
     assert_eq!(watch.rewinds, BTreeSet::new());
@@ -764,19 +665,18 @@ fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_ma
     // A broker forgets the commits of a topic that it sees deleted. Here it gets them back, as from a backup. Kafka's own
     // tool is no oracle for them: it gives up on the whole group.
     let mut kafka = Kafka::start().unwrap();
-    let bootstrap = kafka.bootstrap();
-    let (topic, name) = (unique("restored"), unique("orphan"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 100);
-    commit(&bootstrap, &name, &topic, &[(0, 80)]);
-    let mut watch = Watch::new(&bootstrap, &name);
+    let scene = Scene::on(&kafka, "restored", 1, "orphan");
+    let (topic, name) = scene.names();
+    scene.produce(&[(0, 100)]);
+    scene.commit(&[(0, 80)]);
+    let mut watch = Watch::new(&scene);
     watch.until("the lag", |group| group.lag_messages == Some(20));
 
     let backup = tempfile::tempdir().unwrap();
     kafka.kill().unwrap();
     copy_offsets(&kafka.data(), backup.path());
     kafka.start_again().unwrap();
-    delete_topic(&bootstrap, &topic);
+    scene.delete_topic();
     watch.until("the commit's end", |group| group.partitions.is_empty());
     kafka.kill().unwrap();
     copy_offsets(backup.path(), &kafka.data());
@@ -799,8 +699,8 @@ fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_ma
         )
     );
 
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 20);
+    scene.create_topic(1);
+    scene.produce(&[(0, 20)]);
     let beyond = watch.until("the new topic", |group| {
         group.state == State::BeyondEnd && only(group).end == Some(20)
     });
@@ -808,8 +708,7 @@ fn commits_that_outlive_their_topic_are_orphans_and_beyond_its_end_once_it_is_ma
         (beyond.lag_messages, beyond.lag_by_tools),
         (None, Some(-60))
     );
-    let theirs = oracle_lag(&kafka, &[name.as_str()]);
-    assert_eq!(theirs.into_values().collect::<Vec<_>>(), [Some(-60)]);
+    assert_eq!(scene.oracle_lag(), [Some(-60)]);
 }
 
 /// Copies the partitions of the topic that holds commits from one folder of data to another, in place of what is there.
@@ -838,16 +737,15 @@ fn copy_offsets(from: &Path, to: &Path) {
 #[test]
 fn what_the_probe_may_not_see_is_unknown_with_the_missing_right_and_disturbs_nothing_else() {
     let kafka = Kafka::start_with_login("probe", "let-me-in").unwrap();
-    let bootstrap = kafka.bootstrap();
-    let (open, closed) = (unique("open"), unique("closed"));
-    let (reader, secret) = (unique("reader"), unique("secret"));
-    for topic in [&open, &closed] {
-        create_topic(&bootstrap, topic, 1);
-        produce(&producer(&bootstrap), topic, 0, 10);
+    let open = Scene::on(&kafka, "open", 1, "reader");
+    let (closed, secret) = (open.of_topic("closed"), open.of_group("secret"));
+    closed.create_topic(1);
+    for scene in [&open, &closed] {
+        scene.produce(&[(0, 10)]);
     }
-    commit(&bootstrap, &reader, &open, &[(0, 7)]);
-    commit(&bootstrap, &secret, &open, &[(0, 7)]);
-    let _member = Member::read(&bootstrap, &reader, &closed, "classic", 1);
+    open.commit(&[(0, 7)]);
+    secret.commit(&[(0, 7)]);
+    let _member = closed.read("classic", 1);
 
     let mut config = KafkaConfig::new("kafka", [kafka.login_bootstrap().unwrap()]);
     for (key, value) in [
@@ -859,43 +757,39 @@ fn what_the_probe_may_not_see_is_unknown_with_the_missing_right_and_disturbs_not
         config.properties.insert(key.to_owned(), value.to_owned());
     }
     let probe = KafkaProbe::connect(config).unwrap();
-    let mut watch = Watch::with(probe, &reader, WINDOW);
+    let mut watch = Watch::with(probe, &open, WINDOW);
     watch.until("what nobody denies", |group| {
         (group.partitions_read, group.lag_messages) == (2, Some(3))
     });
-    let known = group(&watch.engine, &secret);
+    let known = group(&watch.engine, &secret.group);
     assert_eq!(known.lag_messages, Some(3));
 
-    let resources = ["--topic", &closed, "--group", &secret];
+    let resources = ["--topic", &closed.topic, "--group", &secret.group];
     let acl = |verb: &[&str]| {
         let deny = ["--deny-principal", "User:probe", "--operation", "Describe"];
-        let arguments: Vec<&str> = verb
-            .iter()
-            .chain(&deny)
-            .chain(&resources)
-            .copied()
-            .collect();
+        let arguments = [verb, &deny, &resources].concat();
         kafka.tool(tools::ACLS, &arguments).unwrap();
     };
     acl(&["--add"]);
     let part = watch.until("the topic's denial", |group| {
-        let hidden = group.partitions.get(&place(&closed, 0));
+        let hidden = group.partitions.get(&closed.place(0));
         hidden.is_some_and(|lag| lag.state == State::Unknown)
     });
     let (hidden, seen) = (
-        &part.partitions[&place(&closed, 0)],
-        &part.partitions[&place(&open, 0)],
+        &part.partitions[&closed.place(0)],
+        &part.partitions[&open.place(0)],
     );
     assert_eq!((hidden.lag_messages, hidden.committed), (None, None));
     assert_eq!(
         hidden.reason,
         format!(
-            "The lag of {reader} on {closed}/0 is unknown: Broker: Topic authorization failed; the probe's user needs the right to DESCRIBE the topic."
+            "The lag of {} on {}/0 is unknown: Broker: Topic authorization failed; the probe's user needs the right to DESCRIBE the topic.",
+            closed.group, closed.topic
         )
     );
     assert_eq!((seen.lag_messages, seen.lag_by_tools), (Some(3), Some(3)));
     assert_eq!(part.lag_messages, Some(3), "of what is known");
-    let denied = group(&watch.engine, &secret);
+    let denied = group(&watch.engine, &secret.group);
     assert_eq!(
         (denied.state, denied.lag_messages, denied.members),
         (State::Unknown, None, None)
@@ -903,7 +797,8 @@ fn what_the_probe_may_not_see_is_unknown_with_the_missing_right_and_disturbs_not
     assert_eq!(
         denied.reason,
         format!(
-            "The lag of {secret} is unknown: Broker: Group authorization failed; the probe's user needs the right to DESCRIBE the group."
+            "The lag of {} is unknown: Broker: Group authorization failed; the probe's user needs the right to DESCRIBE the group.",
+            secret.group
         )
     );
 
@@ -911,18 +806,16 @@ fn what_the_probe_may_not_see_is_unknown_with_the_missing_right_and_disturbs_not
     watch.until("what is allowed again", |group| {
         (group.partitions_read, group.lag_messages) == (2, Some(3))
     });
-    assert_eq!(group(&watch.engine, &secret).lag_messages, Some(3));
+    assert_eq!(group(&watch.engine, &secret.group).lag_messages, Some(3));
     assert_eq!(watch.rewinds, BTreeSet::new());
 }
 
 #[test]
 fn a_cluster_that_is_away_or_silent_does_not_disturb_another() {
     const INTERVAL: Duration = Duration::from_millis(200);
-    let bootstrap = kafka::shared().bootstrap();
-    let (topic, name) = (unique("near"), unique("undisturbed"));
-    create_topic(&bootstrap, &topic, 1);
-    produce(&producer(&bootstrap), &topic, 0, 10);
-    commit(&bootstrap, &name, &topic, &[(0, 6)]);
+    let scene = Scene::shared("near", 1, "undisturbed");
+    scene.produce(&[(0, 10)]);
+    scene.commit(&[(0, 6)]);
     let mut far = Kafka::start().unwrap();
     // Takes connections, and never says a word.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -932,7 +825,7 @@ fn a_cluster_that_is_away_or_silent_does_not_disturb_another() {
     let engine = Arc::new(Mutex::new(LagEngine::new(Config::default())));
     let (told, heard) = mpsc::channel();
     let clusters = [
-        ("kafka", bootstrap.clone()),
+        ("kafka", scene.bootstrap.clone()),
         ("far", far.bootstrap()),
         ("silent", silence),
     ];
@@ -943,7 +836,7 @@ fn a_cluster_that_is_away_or_silent_does_not_disturb_another() {
                 interval: INTERVAL,
                 ..PollerOptions::default()
             };
-            let (engine, told, name) = (Arc::clone(&engine), told.clone(), name.clone());
+            let (engine, told, name) = (Arc::clone(&engine), told.clone(), scene.group.clone());
             let listener = move |event| {
                 let mut engine = engine.lock().unwrap();
                 let read = match event {
