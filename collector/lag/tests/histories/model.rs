@@ -3,7 +3,7 @@
 //! Written from what the states, figures and bounds are said to mean, and not from how the engine gets there: nothing
 //! here is carried from one sample to the next but what was seen and what was said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -386,29 +386,14 @@ impl Model {
         let readings = self.readings(name, place);
         let read = sample.partitions.get(place);
         let nothing = PartitionLag {
-            state: State::Unknown,
-            reason: String::new(),
-            state_since: now,
             committed: facts.committed[place].as_ref().ok().copied().flatten(),
             log_start: read.and_then(|read| read.log_start.clone().ok()),
             end: read.and_then(|read| read.end.clone().ok()),
             last_stable: read.and_then(|read| read.last_stable.clone().ok()),
             member,
-            lag_messages: None,
-            lag_is_upper_bound: false,
-            lag_by_tools: None,
-            lost_messages: None,
-            open_transaction: None,
-            nothing_readable: false,
-            time_lag: None,
-            in_per_s: None,
-            out_per_s: None,
-            rate_from: None,
-            drain: None,
-            retention_left: None,
             moved_at: self.moved_at(&readings),
-            rewound: None,
             read_at: read.map(|read| read.read_at),
+            ..blank(now)
         };
         match (&facts.committed[place], read) {
             (Ok(Some(committed)), Some(read)) if read.end.is_ok() => self.known(
@@ -750,10 +735,17 @@ fn falls_behind(stretch: &[Reading], window: Duration) -> bool {
     !fell && rises > 1 && early < middle && middle < late && late - early > swing
 }
 
-/// Offsets as they were read last, and nothing of now.
-fn unknown(last: &PartitionLag) -> PartitionLag {
+/// A partition of which nothing is known.
+fn blank(now: UnixNanos) -> PartitionLag {
     PartitionLag {
         state: State::Unknown,
+        reason: String::new(),
+        state_since: now,
+        committed: None,
+        log_start: None,
+        end: None,
+        last_stable: None,
+        member: None,
         lag_messages: None,
         lag_is_upper_bound: false,
         lag_by_tools: None,
@@ -766,8 +758,25 @@ fn unknown(last: &PartitionLag) -> PartitionLag {
         rate_from: None,
         drain: None,
         retention_left: None,
+        moved_at: None,
         rewound: None,
-        ..last.clone()
+        read_at: None,
+    }
+}
+
+/// Offsets as they were read last, and nothing of now.
+fn unknown(last: &PartitionLag) -> PartitionLag {
+    let last = last.clone();
+    PartitionLag {
+        reason: last.reason,
+        committed: last.committed,
+        log_start: last.log_start,
+        end: last.end,
+        last_stable: last.last_stable,
+        member: last.member,
+        moved_at: last.moved_at,
+        read_at: last.read_at,
+        ..blank(last.state_since)
     }
 }
 
@@ -785,11 +794,8 @@ fn summary(
     now: UnixNanos,
 ) -> GroupLag {
     let all = || partitions.values();
-    let mut topics: Vec<Arc<str>> = partitions
-        .keys()
-        .map(|key| Arc::clone(&key.topic))
-        .collect();
-    topics.dedup();
+    let topics = partitions.keys().map(|key| Arc::clone(&key.topic));
+    let topics: BTreeSet<Arc<str>> = topics.collect();
     let facts_of = || topics.iter().filter_map(|topic| sample.topics.get(topic));
     let worst = all().map(|lag| lag.state).min().unwrap_or(State::Ok);
     // Caught up when the last one is; never while one of them never is.
@@ -839,7 +845,7 @@ fn summary(
             .map(|members| members.len() as u32),
         broker_state: facts.broker_state.as_ref().ok().cloned(),
         kind: Arc::clone(&facts.kind),
-        topics,
+        topics: topics.into_iter().collect(),
         partitions,
     }
 }
