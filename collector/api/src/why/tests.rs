@@ -32,10 +32,14 @@ fn span(id: u64, parent: u64, name: &str, from: u64, to: u64) -> Span {
     span
 }
 
-fn handler(id: u64, from: u64, to: u64) -> Span {
-    let mut span = span(id, 0, "billing", from, to);
-    span.messaging = Some(Messaging::kafka(Operation::Process, "orders"));
+fn messaging(mut span: Span, operation: Operation, topic: &str) -> Span {
+    span.messaging = Some(Messaging::kafka(operation, topic));
     span
+}
+
+fn handler(id: u64, from: u64, to: u64) -> Span {
+    let span = span(id, 0, "billing", from, to);
+    messaging(span, Operation::Process, "orders")
 }
 
 fn hit(spans: Vec<Span>) -> TraceHit {
@@ -48,8 +52,10 @@ fn hit(spans: Vec<Span>) -> TraceHit {
     }
 }
 
-fn shares(hits: &[TraceHit]) -> Vec<(Option<String>, f64)> {
-    time_shares(&work_of(hits))
+/// What the handlings in these traces spent their time on.
+fn shares(traces: impl IntoIterator<Item = Vec<Span>>) -> Vec<(Option<String>, f64)> {
+    let hits: Vec<TraceHit> = traces.into_iter().map(hit).collect();
+    time_shares(&work_of(&hits))
         .into_iter()
         .map(|share| (share.call, (share.share * 1_000.0).round() / 1_000.0))
         .collect()
@@ -57,21 +63,21 @@ fn shares(hits: &[TraceHit]) -> Vec<(Option<String>, f64)> {
 
 #[test]
 fn the_time_of_a_handling_is_its_calls_and_what_is_left_its_own() {
-    let one = hit(vec![
+    let told = shares([vec![
         handler(1, 0, 100),
         // Answered by another service: that is what is waited for.
         span(2, 1, "billing", 10, 90),
         span(3, 2, "psp-gateway", 12, 88),
         span(4, 1, "ledger", 90, 95),
         // Handles what was sent meanwhile; nobody waits for it.
-        {
-            let mut next = span(5, 1, "shipping", 40, 4_000);
-            next.messaging = Some(Messaging::kafka(Operation::Process, "payments"));
-            next
-        },
-    ]);
+        messaging(
+            span(5, 1, "shipping", 40, 4_000),
+            Operation::Process,
+            "payments",
+        ),
+    ]]);
     assert_eq!(
-        shares(&[one]),
+        told,
         [
             (Some("psp-gateway call".to_owned()), 0.8),
             (None, 0.15),
@@ -82,23 +88,17 @@ fn the_time_of_a_handling_is_its_calls_and_what_is_left_its_own() {
 
 #[test]
 fn calls_side_by_side_are_counted_once_and_no_further_than_their_handler() {
-    let one = hit(vec![
-        handler(1, 100, 200),
-        span(2, 1, "stock", 90, 150),
-        span(3, 1, "stock", 120, 160),
-        span(4, 1, "stock", 190, 900),
-    ]);
-    assert_eq!(
-        shares(&[one]),
-        [(Some("stock call".to_owned()), 0.7), (None, 0.3)]
-    );
-    assert_eq!(shares(&[]), []);
+    let stock = [(2, 90, 150), (3, 120, 160), (4, 190, 900)];
+    let calls = stock.map(|(id, from, to)| span(id, 1, "stock", from, to));
+    let told = shares([[vec![handler(1, 100, 200)], calls.into()].concat()]);
+    assert_eq!(told, [(Some("stock call".to_owned()), 0.7), (None, 0.3)]);
+    assert_eq!(shares([]), []);
 }
 
 #[test]
 fn a_poll_is_no_handling_where_handlers_are_told() {
-    let mut poll = span(9, 0, "billing", 0, 5_000);
-    poll.messaging = Some(Messaging::kafka(Operation::Receive, "orders"));
+    let poll = span(9, 0, "billing", 0, 5_000);
+    let poll = messaging(poll, Operation::Receive, "orders");
     let (polled, worked) = (hit(vec![poll]), hit(vec![handler(1, 0, 10)]));
     let hits = [polled, worked];
     let told = work_of(&hits);
@@ -142,6 +142,13 @@ fn a_key_stands_out_when_it_is_of_many_and_of_more_than_its_part() {
     );
 }
 
+fn place(partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: "orders".into(),
+        partition,
+    }
+}
+
 /// A group of one topic, as an engine gives it, with these partitions' rates and time lags.
 fn group(partitions: &[(Option<f64>, f64, u64)]) -> GroupLag {
     let mut group = blank_group();
@@ -149,10 +156,6 @@ fn group(partitions: &[(Option<f64>, f64, u64)]) -> GroupLag {
         .iter()
         .enumerate()
         .map(|(number, &(in_per_s, out_per_s, lag_ms))| {
-            let place = TopicPartition {
-                topic: "orders".into(),
-                partition: number as i32,
-            };
             let lag = PartitionLag {
                 in_per_s,
                 out_per_s: Some(out_per_s),
@@ -162,7 +165,7 @@ fn group(partitions: &[(Option<f64>, f64, u64)]) -> GroupLag {
                 }),
                 ..blank_partition()
             };
-            (place, lag)
+            (place(number as i32), lag)
         })
         .collect();
     group
@@ -171,16 +174,12 @@ fn group(partitions: &[(Option<f64>, f64, u64)]) -> GroupLag {
 /// What an engine says of a group that has read everything.
 fn blank_group() -> GroupLag {
     use highwater_model::broker::{GroupFacts, PartitionOffsets, Sample};
-    let place = TopicPartition {
-        topic: "orders".into(),
-        partition: 0,
-    };
     let at = UnixNanos(1_000_000_000);
     let facts = GroupFacts {
         broker_state: Ok("Stable".into()),
         kind: "classic".into(),
         members: Ok(Vec::new()),
-        committed: BTreeMap::from([(place.clone(), Ok(Some(5)))]),
+        committed: BTreeMap::from([(place(0), Ok(Some(5)))]),
         error: None,
         read_at: at,
     };
@@ -197,7 +196,7 @@ fn blank_group() -> GroupLag {
         finished: at,
         topics: BTreeMap::new(),
         brokers: Default::default(),
-        partitions: BTreeMap::from([(place, ends)]),
+        partitions: BTreeMap::from([(place(0), ends)]),
         groups: BTreeMap::from([(Arc::from("billing"), facts)]),
     };
     let mut engine = LagEngine::new(highwater_lag::Config::default());
