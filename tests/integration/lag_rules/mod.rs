@@ -106,6 +106,18 @@ impl Watch {
         }
     }
 
+    /// Goes on polling while something is done: a tool may take longer than the window, and what nobody looks at for so
+    /// long cannot be told.
+    fn during(&mut self, work: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let work = scope.spawn(work);
+            while !work.is_finished() {
+                self.poll().unwrap();
+                std::thread::park_timeout(PAUSE);
+            }
+        });
+    }
+
     /// Polls until the cluster has no such group any more.
     fn until_gone(&mut self) {
         let deadline = Instant::now() + PATIENCE;

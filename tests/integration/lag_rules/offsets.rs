@@ -18,7 +18,7 @@ fn a_reset_backwards_is_told_with_its_width_until_the_window_has_passed() {
     let mut watch = Watch::new(&scene);
     watch.until("no lag", |group| group.lag_messages == Some(0));
 
-    scene.reset(&["--to-offset", "40"]);
+    watch.during(|| scene.reset(&["--to-offset", "40"]));
     let back = watch.until("the reset", |group| group.lag_messages == Some(60));
     let lag = only(&back);
     assert_eq!(
@@ -54,11 +54,11 @@ fn a_reset_forwards_is_no_rewind_and_no_alarm() {
     watch.was_only(&[State::Ok, State::Stopped]);
     watch.states.clear();
 
-    scene.reset(&["--shift-by", "50"]);
+    watch.during(|| scene.reset(&["--shift-by", "50"]));
     let ahead = watch.until("the reset", |group| group.lag_messages == Some(30));
     assert_eq!((ahead.state, only(&ahead).rewound), (State::Ok, None));
     watch.states.clear();
-    scene.reset(&["--to-latest"]);
+    watch.during(|| scene.reset(&["--to-latest"]));
     watch.until("the second reset", |group| group.lag_messages == Some(0));
     let later = Instant::now() + WINDOW;
     let still = watch.until("a window without an alarm", |_| Instant::now() > later);

@@ -109,9 +109,9 @@ fn a_topic_made_anew_leaves_committed_offsets_beyond_its_end_and_says_so() {
     assert_eq!((old.lag_messages, old.lag_by_tools), (Some(10), Some(10)));
 
     // Between two polls: nobody saw that it was away.
+    let made = Instant::now();
     scene.delete_topic();
     scene.create_topic(1);
-    let made = Instant::now();
     scene.produce(&[(0, 20)]);
     // A reader that did not notice commits where it thinks it is.
     scene.commit(&[(0, 100)]);
