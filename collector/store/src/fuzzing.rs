@@ -16,7 +16,7 @@ use crate::block::body::Body;
 use crate::block::bytes::{Reader, decompress};
 use crate::block::encode::{Moved, OpenBlock, blocks};
 use crate::block::fingerprint::linked_records;
-use crate::block::gathered::{Gathered, Numbers};
+use crate::block::gathered::{Gathered, Numbers, Renumbered};
 use crate::block::head::Head;
 use crate::block::pieces::{Known, Pieces, PiecesBuilder};
 use crate::block::runs::find_packed;
@@ -126,7 +126,7 @@ fn read(head: &[u8], body: Vec<u8>) {
 fn rewrite(head: &Head, body: &Body, rules: &Rules) {
     let mut open = OpenBlock::default();
     let (mut gathered, mut from) = (Gathered::default(), Numbers::default());
-    let mut to = Numbers::default();
+    let (mut to, mut renumbered) = (Numbers::default(), Renumbered::default());
     let mut moved = Vec::new();
     for row in head.rows().take(REWRITTEN_AT_MOST) {
         let (Ok(raw), Ok(origin)) = (body.bytes(row), body.origin_blob(row)) else {
@@ -141,11 +141,11 @@ fn rewrite(head: &Head, body: &Body, rules: &Rules) {
         let span = span.unwrap_or_else(|error| panic!("it has bytes, but: {error}"));
         let out = Moved {
             arrived: row.arrived().unwrap_or(UnixNanos(7)),
-            records: &records,
+            records,
             origin,
             span,
         };
-        open.push_row(row, &out, &gathered, &mut to);
+        open.push_row(row, out, &mut renumbered, &gathered, &mut to);
         moved.push((row, raw, origin));
     }
     if moved.is_empty() {
@@ -247,7 +247,13 @@ pub fn block_seeds(batch: Batch) -> Vec<Vec<u8>> {
         seeds.push(input);
     }
     let keep = vec![true; batch.spans.len()];
-    for block in blocks(&[batch], &keep, SEED_SPANS, SEED_BYTES) {
+    for block in blocks(
+        &mut OpenBlock::default(),
+        &[batch],
+        &keep,
+        SEED_SPANS,
+        SEED_BYTES,
+    ) {
         seeds.extend(undivided(PLAIN, &block.head, &block.body));
         if let Ok(block) = block.compress() {
             seeds.extend(undivided(COMPRESSED, &block.head, &block.body));
@@ -450,7 +456,14 @@ fn sample() -> &'static Sample {
             assert!(matches!(pushed, Ok(Ok(()))));
         }
         let (batch, _) = builder.finish();
-        let block = blocks(&[batch], &[true; 3], 3, usize::MAX).remove(0);
+        let block = blocks(
+            &mut OpenBlock::default(),
+            &[batch],
+            &[true; 3],
+            3,
+            usize::MAX,
+        )
+        .remove(0);
         let (head, body) = decoded(&block.head, block.body);
         let read = |row| {
             let stored = body.stored(row, UnixNanos(7), &rules);

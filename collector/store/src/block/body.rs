@@ -51,13 +51,16 @@ impl BodyBuilder {
         attributes
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 << 10);
+    /// The block's body; the builder is empty then, and has its room still.
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
         put(&mut out, self.origins.len() as u64);
         for origin in &self.origins {
             put_bytes(&mut out, origin);
         }
         self.spans.finish(&mut out);
+        self.origins.clear();
+        self.spans.clear();
         out
     }
 }
@@ -187,6 +190,12 @@ impl Body {
     /// A span's resource and scope, encoded.
     pub(crate) fn origin_blob(&self, row: RowView<'_>) -> Result<&bytes::Bytes, Corrupt> {
         Ok(&self.origin(row)?.blob)
+    }
+
+    /// The encoded resources and scopes of its spans, by the number that a row has of them.
+    pub(crate) fn into_origin_blobs(self) -> Vec<bytes::Bytes> {
+        let blobs = self.origins.into_iter().map(|origin| origin.blob);
+        blobs.collect()
     }
 
     /// Decodes and normalises one span.

@@ -65,7 +65,17 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>()?[0])
     }
 
+    #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, Corrupt> {
+        // Nearly all are one byte.
+        if let [byte @ ..0x80, left @ ..] = self.left {
+            self.left = left;
+            return Ok(u64::from(*byte));
+        }
+        self.long_number()
+    }
+
+    fn long_number(&mut self) -> Result<u64, Corrupt> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

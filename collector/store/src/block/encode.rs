@@ -5,7 +5,7 @@ use highwater_model::{Batch, BatchSpan, UnixNanos};
 use super::body::BodyBuilder;
 use super::bytes::{compress, put, put_bytes};
 use super::fingerprint::Fingerprint;
-use super::gathered::{Gathered, GatheredSpan, Numbers};
+use super::gathered::{Gathered, GatheredSpan, Numbers, Renumbered};
 use super::head::{HeadBuilder, RowView};
 use super::interner::Interner;
 use super::runs::Keys;
@@ -44,15 +44,17 @@ pub(crate) struct Summary {
 }
 
 /// What of a span of another block its row does not tell.
-pub(crate) struct Moved<'a> {
+pub(crate) struct Moved<'a, Records> {
     pub(crate) arrived: UnixNanos,
-    pub(crate) records: &'a [Fingerprint],
+    pub(crate) records: Records,
     pub(crate) origin: &'a bytes::Bytes,
     pub(crate) span: GatheredSpan,
 }
 
 /// Cuts the spans that `keep` says yes to into blocks of at most `max_spans` spans and about `max_bytes` bytes.
+/// `open` is empty, before and after.
 pub(crate) fn blocks(
+    open: &mut OpenBlock,
     batches: &[Batch],
     keep: &[bool],
     max_spans: usize,
@@ -63,10 +65,9 @@ pub(crate) fn blocks(
         .flat_map(|batch| batch.spans.iter().map(move |span| (batch, span)));
     let kept = all.zip(keep).filter(|(_, keep)| **keep);
     let mut blocks = Vec::new();
-    let mut open = OpenBlock::default();
     for ((batch, span), _) in kept {
         if open.len() >= max_spans.max(1) || open.bytes >= max_bytes {
-            blocks.push(std::mem::take(&mut open).finish());
+            blocks.push(open.finish());
         }
         open.push(batch, span);
     }
@@ -77,13 +78,12 @@ pub(crate) fn blocks(
 }
 
 /// A block that spans are added to.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct OpenBlock {
     head: HeadBuilder,
     body: BodyBuilder,
     bytes: usize,
     origins: Interner,
-    services: Interner,
     min_start: Option<u64>,
     max_start: u64,
     max_duration: u64,
@@ -96,37 +96,41 @@ impl OpenBlock {
         let blob = batch.origins.get(one.origin as usize).unwrap_or(&NO_ORIGIN);
         let origin = self.origin(blob);
         let span = &one.span;
-        self.count(
-            &span.service.name,
-            span.start.0,
-            span.duration_ns(),
-            span.error.is_some(),
-        );
+        self.count(span.start.0, span.duration_ns(), span.error.is_some());
         self.bytes += one.raw.len();
         let known = self.head.push(span, one.hash, origin, one.raw.len());
         self.body.push_span(&one.raw, known);
     }
 
-    /// Adds a span of another block. `numbers` are of these `gathered` and of this block.
+    /// Adds a span of another block. `renumbered` is of that block and of this one, `numbers` are of these `gathered`
+    /// and of this block.
     pub(crate) fn push_row(
         &mut self,
         row: RowView<'_>,
-        moved: &Moved<'_>,
+        moved: Moved<'_, impl IntoIterator<Item = Fingerprint>>,
+        renumbered: &mut Renumbered,
         gathered: &Gathered,
         numbers: &mut Numbers,
     ) {
-        let origin = self.origin(moved.origin);
-        self.count(
-            row.service(),
-            row.row.start,
-            row.row.duration,
-            row.row.failed,
-        );
+        let origin = match renumbered.origins.get(row.row.origin) {
+            Some(origin) => origin,
+            None => {
+                let origin = self.origin(moved.origin);
+                renumbered.origins.set(row.row.origin, origin);
+                origin
+            }
+        };
+        self.count(row.row.start, row.row.duration, row.row.failed);
         let bytes = moved.span.bytes();
         self.bytes += bytes;
-        let known = self
-            .head
-            .push_row(row, moved.arrived, moved.records, origin, bytes);
+        let known = self.head.push_row(
+            row,
+            moved.arrived,
+            moved.records,
+            origin,
+            bytes,
+            &mut renumbered.texts,
+        );
         self.body
             .push_gathered(gathered, moved.span, known, numbers);
     }
@@ -140,8 +144,7 @@ impl OpenBlock {
         origin
     }
 
-    fn count(&mut self, service: &str, start: u64, duration: u64, failed: bool) {
-        self.services.intern(service.as_bytes());
+    fn count(&mut self, start: u64, duration: u64, failed: bool) {
         self.min_start = Some(self.min_start.map_or(start, |least| least.min(start)));
         self.max_start = self.max_start.max(start);
         self.max_duration = self.max_duration.max(duration);
@@ -157,29 +160,35 @@ impl OpenBlock {
         self.bytes
     }
 
-    pub(crate) fn finish(self) -> RawBlock {
+    /// The block; this one is empty then, and has its room still.
+    pub(crate) fn finish(&mut self) -> RawBlock {
         let head = self.head.finish();
-        let services = (self.services.len() <= MAX_SERVICES).then(|| {
+        let services = head.services();
+        let services = (services.len() <= MAX_SERVICES).then(|| {
             let mut out = Vec::new();
-            put(&mut out, self.services.len() as u64);
-            for service in self.services.iter() {
-                put_bytes(&mut out, service);
+            put(&mut out, services.len() as u64);
+            for service in services {
+                put_bytes(&mut out, service.as_bytes());
             }
             out
         });
-        RawBlock {
+        let block = RawBlock {
             summary: Summary {
                 spans: head.len() as u64,
-                min_start: self.min_start.unwrap_or(0),
-                max_start: self.max_start,
-                max_duration: self.max_duration,
-                has_error: self.has_error,
+                min_start: self.min_start.take().unwrap_or(0),
+                max_start: std::mem::take(&mut self.max_start),
+                max_duration: std::mem::take(&mut self.max_duration),
+                has_error: std::mem::take(&mut self.has_error),
                 services,
             },
             keys: head.keys(self.body.attributes()),
             head: head.encode(),
             body: self.body.finish(),
-        }
+        };
+        self.head.clear();
+        self.bytes = 0;
+        self.origins.clear();
+        block
     }
 }
 
@@ -203,7 +212,7 @@ mod tests {
     use highwater_model::normalise::Rules;
     use proptest::prelude::*;
 
-    use super::blocks;
+    use super::{OpenBlock, blocks};
     use crate::block::body::Body;
     use crate::block::bytes::decompress;
     use crate::block::head::Head;
@@ -221,7 +230,9 @@ mod tests {
             let batch = batch(&spans);
             let keep = vec![true; batch.spans.len()];
             let mut seen = Vec::new();
-            for block in blocks(std::slice::from_ref(&batch), &keep, max_spans, max_bytes) {
+            let batches = std::slice::from_ref(&batch);
+            let mut open = OpenBlock::default();
+            for block in blocks(&mut open, batches, &keep, max_spans, max_bytes) {
                 let keys = block.keys.clone();
                 let block = block.compress().unwrap();
                 let head = Head::decode(&decompress(&block.head).unwrap()).unwrap();
@@ -265,7 +276,8 @@ mod tests {
         ) {
             let batch = batch(&spans);
             let keep = vec![true; batch.spans.len()];
-            for block in blocks(std::slice::from_ref(&batch), &keep, 100, 100_000) {
+            let batches = std::slice::from_ref(&batch);
+            for block in blocks(&mut OpenBlock::default(), batches, &keep, 100, 100_000) {
                 let mut bytes = block.head;
                 let index = at.index(bytes.len());
                 bytes[index] ^= 1 << bit;

@@ -58,7 +58,28 @@ impl Numbers {
     }
 }
 
+/// Which numbers the texts and origins of a block have in the block that its spans are moved to.
+#[derive(Debug, Default)]
+pub(crate) struct Renumbered {
+    pub(super) texts: Numbers,
+    pub(super) origins: Numbers,
+}
+
+impl Renumbered {
+    /// They are moved to another block from here on.
+    pub(crate) fn clear(&mut self) {
+        self.texts.clear();
+        self.origins.clear();
+    }
+}
+
 impl Gathered {
+    /// Forgets all spans, and keeps the room that they took.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.places.clear();
+    }
+
     /// Adds a span of a block that has no pieces.
     pub(super) fn add_raw(&mut self, raw: &[u8], known: Known) -> GatheredSpan {
         let mut span = self.begin();

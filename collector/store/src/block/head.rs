@@ -3,13 +3,12 @@
 //! A column holds one field of every span, so that equal and near values stand together and compress; texts stand
 //! once in a table. Instants and offsets are differences to the span before.
 
-use std::sync::Arc;
-
 use highwater_model::raw::{SpanKind, StatusCode};
 use highwater_model::{Span, SpanId, TraceId, UnixNanos};
 
 use super::bytes::{Corrupt, MAX_BLOB, Reader, put, put_bytes, put_signed};
 use super::fingerprint::{self, Kind};
+use super::gathered::Numbers;
 use super::interner::Interner;
 use super::pieces::Known;
 use super::recent::{Identity, identity};
@@ -56,10 +55,50 @@ pub(crate) struct Row {
     arrival: u32,
 }
 
+/// The texts of a head, each once and all in one: a string for each would be an allocation a span, for its values of a
+/// correlation.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    all: String,
+    /// Where each ends; it begins where the one before ends.
+    ends: Vec<u32>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.all.push_str(text);
+        self.ends.push(self.all.len() as u32);
+    }
+
+    fn get(&self, index: u32) -> &str {
+        let index = index as usize;
+        let from = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[from as usize..self.ends[index] as usize]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len() as u32).map(|index| self.get(index))
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn clear(&mut self) {
+        self.all.clear();
+        self.ends.clear();
+    }
+
+    /// What they take in memory.
+    fn weight(&self) -> usize {
+        self.all.len() + 4 * self.ends.len()
+    }
+}
+
 /// The decoded head of a block.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
-    texts: Vec<Arc<str>>,
+    texts: Texts,
     traces: Vec<TraceId>,
     rows: Vec<Row>,
     /// Values only; the key is read from the span when it is needed.
@@ -90,15 +129,15 @@ impl<'a> RowView<'a> {
     }
 
     pub(crate) fn environment(&self) -> &'a str {
-        &self.head.texts[self.row.environment as usize]
+        self.head.texts.get(self.row.environment)
     }
 
     pub(crate) fn service(&self) -> &'a str {
-        &self.head.texts[self.row.service as usize]
+        self.head.texts.get(self.row.service)
     }
 
     pub(crate) fn operation(&self) -> &'a str {
-        &self.head.texts[self.row.operation as usize]
+        self.head.texts.get(self.row.operation)
     }
 
     pub(crate) fn destination(&self) -> Option<&'a str> {
@@ -114,7 +153,7 @@ impl<'a> RowView<'a> {
         let from = self.before(|row| u64::from(row.correlations_end)) as usize;
         head.correlations[from..self.row.correlations_end as usize]
             .iter()
-            .map(|text| &*head.texts[*text as usize])
+            .map(|text| head.texts.get(*text))
     }
 
     pub(crate) fn link_fingerprints(&self) -> &'a [fingerprint::Fingerprint] {
@@ -185,8 +224,21 @@ impl<'a> RowView<'a> {
 }
 
 impl Head {
+    /// Forgets everything, and keeps the room.
+    fn clear(&mut self) {
+        self.texts.clear();
+        self.traces.clear();
+        self.rows.clear();
+        for table in [&mut self.correlations, &mut self.links, &mut self.records] {
+            table.clear();
+        }
+        self.arrivals.clear();
+        self.sent_bytes = 0;
+        self.places.clear();
+    }
+
     fn text(&self, index: u32) -> Option<&str> {
-        (index != NONE).then(|| &*self.texts[index as usize])
+        (index != NONE).then(|| self.texts.get(index))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -215,10 +267,23 @@ impl Head {
         !self.places.is_empty()
     }
 
+    /// The services of its spans, each once, in order of appearance.
+    pub(crate) fn services(&self) -> Vec<&str> {
+        let mut seen = vec![false; self.texts.len()];
+        let mut services = Vec::new();
+        for row in &self.rows {
+            let seen = &mut seen[row.service as usize];
+            if !std::mem::replace(seen, true) {
+                services.push(self.texts.get(row.service));
+            }
+        }
+        services
+    }
+
     /// What it takes in memory, about.
     pub(crate) fn weight(&self) -> usize {
         self.rows.len() * size_of::<Row>()
-            + self.texts.iter().map(|text| text.len() + 32).sum::<usize>()
+            + self.texts.weight()
             + self.traces.len() * 16
             + 4 * (self.correlations.len() + self.links.len() + self.records.len())
             + 8 * (self.arrivals.len() + self.places.len())
@@ -231,7 +296,7 @@ impl Head {
             keys.add(Kind::Trace, fingerprint::trace(*trace));
         }
         for value in &self.correlations {
-            let text = &self.texts[*value as usize];
+            let text = self.texts.get(*value);
             keys.add(Kind::Correlation, fingerprint::correlation(text));
         }
         for link in &self.links {
@@ -252,7 +317,7 @@ impl Head {
         let mut out = Vec::with_capacity(64 * self.rows.len() + 256);
         out.push(VERSION);
         put(&mut out, self.texts.len() as u64);
-        for text in &self.texts {
+        for text in self.texts.iter() {
             put_bytes(&mut out, text.as_bytes());
         }
         put(&mut out, self.traces.len() as u64);
@@ -350,9 +415,11 @@ impl Head {
             return Err(Corrupt("a block's head has an unknown version"));
         }
         let count = reader.count()?;
-        let texts = (0..count)
-            .map(|_| reader.text().map(Arc::from))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut texts = Texts::default();
+        texts.ends.reserve(count);
+        for _ in 0..count {
+            texts.push(reader.text()?);
+        }
         let count = reader.count()?;
         let traces = (0..count)
             .map(|_| reader.array().map(TraceId))
@@ -615,36 +682,33 @@ impl HeadBuilder {
     }
 
     /// Adds a span of another block, which arrived at `arrived`. `records` are those that its links name: a block
-    /// has them without saying whose they are.
+    /// has them without saying whose they are. `numbers` are of its block's texts and of this block.
     pub(crate) fn push_row(
         &mut self,
         from: RowView<'_>,
         arrived: UnixNanos,
-        records: &[fingerprint::Fingerprint],
+        records: impl IntoIterator<Item = fingerprint::Fingerprint>,
         origin: u32,
         bytes: usize,
+        numbers: &mut Numbers,
     ) -> Known {
-        self.head.records.extend_from_slice(records);
+        self.head.records.extend(records);
         for value in from.correlations() {
             let value = self.text(value);
             self.head.correlations.push(value);
         }
         self.head.links.extend_from_slice(from.link_fingerprints());
-        let (arrival, new) = self.arrivals.intern(&arrived.0.to_le_bytes());
-        if new {
-            self.head.arrivals.push(arrived.0);
-        }
         let row = Row {
             trace: self.trace(from.trace()),
-            environment: self.text(from.environment()),
-            service: self.text(from.service()),
-            operation: self.text(from.operation()),
-            destination: from.destination().map_or(NONE, |text| self.text(text)),
-            group: from.group().map_or(NONE, |text| self.text(text)),
+            environment: self.text_of(from.head, from.row.environment, numbers),
+            service: self.text_of(from.head, from.row.service, numbers),
+            operation: self.text_of(from.head, from.row.operation, numbers),
+            destination: self.text_of(from.head, from.row.destination, numbers),
+            group: self.text_of(from.head, from.row.group, numbers),
             correlations_end: self.head.correlations.len() as u32,
             links_end: self.head.links.len() as u32,
             origin,
-            arrival,
+            arrival: self.arrival(arrived),
             ..*from.row
         };
         self.add(row, bytes)
@@ -666,21 +730,63 @@ impl HeadBuilder {
         self.head.rows.len()
     }
 
-    pub(crate) fn finish(mut self) -> Head {
+    /// The head of the spans so far, after which there are no more.
+    pub(crate) fn finish(&mut self) -> &Head {
         self.head.records.sort_unstable();
         self.head.records.dedup();
-        self.head
+        &self.head
+    }
+
+    /// Forgets the spans, and keeps the room that they took for those of the next block.
+    pub(crate) fn clear(&mut self) {
+        self.head.clear();
+        for interner in [&mut self.texts, &mut self.traces, &mut self.arrivals] {
+            interner.clear();
+        }
     }
 
     fn text(&mut self, text: &str) -> u32 {
         let (index, new) = self.texts.intern(text.as_bytes());
         if new {
-            self.head.texts.push(Arc::from(text));
+            self.head.texts.push(text);
         }
         index
     }
 
+    /// A text of another block: what it says is looked at once.
+    fn text_of(&mut self, head: &Head, text: u32, numbers: &mut Numbers) -> u32 {
+        if text == NONE {
+            return NONE;
+        }
+        numbers.get(text).unwrap_or_else(|| {
+            let own = self.text(head.texts.get(text));
+            numbers.set(text, own);
+            own
+        })
+    }
+
+    fn arrival(&mut self, arrived: UnixNanos) -> u32 {
+        let last = self.head.rows.last().map(|row| row.arrival);
+        if let Some(last) = last
+            && self.head.arrivals.get(last as usize) == Some(&arrived.0)
+        {
+            return last;
+        }
+        let (arrival, new) = self.arrivals.intern(&arrived.0.to_le_bytes());
+        if new {
+            self.head.arrivals.push(arrived.0);
+        }
+        arrival
+    }
+
     fn trace(&mut self, trace: TraceId) -> u32 {
+        // By trace, as a settled block is, it is nearly always that of the span before.
+        let last = self.head.rows.last().map(|row| row.trace);
+        if let Some(last) = last
+            && self.head.traces.get(last as usize) == Some(&trace)
+        {
+            return last;
+        }
         let (index, new) = self.traces.intern(&trace.0);
         if new {
             self.head.traces.push(trace);

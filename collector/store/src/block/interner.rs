@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 const EMPTY: u32 = u32::MAX;
+const LEAST_SLOTS: usize = 256;
 
 /// An open-addressed table over one arena: no allocation a string, and a string is compared only where half
 /// its hash is the same. The standard map costs three times as much here, a look-up for every attribute of every span.
@@ -86,8 +87,19 @@ impl Interner {
         (0..self.entries.len() as u32).map(|index| self.get(index))
     }
 
+    /// Forgets all of them. The room stays for what comes next, unless it was for far more than there was.
+    pub(crate) fn clear(&mut self) {
+        if self.slots.len() > LEAST_SLOTS.max(self.entries.len() * 16) {
+            *self = Self::default();
+            return;
+        }
+        self.slots.fill((0, EMPTY));
+        self.entries.clear();
+        self.arena.clear();
+    }
+
     fn grow(&mut self) {
-        let slots = (self.slots.len() * 2).max(256);
+        let slots = (self.slots.len() * 2).max(LEAST_SLOTS);
         self.slots.clear();
         self.slots.resize(slots, (0, EMPTY));
         for (index, entry) in (0..).zip(&self.entries) {
@@ -125,6 +137,12 @@ mod tests {
             }
             prop_assert_eq!(interner.len(), order.len());
             prop_assert!(interner.iter().eq(order.iter().map(|string| &string[..])));
+            interner.clear();
+            prop_assert_eq!(interner.len(), 0);
+            for string in strings.iter().rev() {
+                let was_there = interner.iter().any(|known| known == &string[..]);
+                prop_assert_eq!(interner.intern(string).1, !was_there);
+            }
         }
     }
 }

@@ -37,6 +37,9 @@ const REST: u8 = 0;
 const FIELD: u8 = 1;
 const KEY: u8 = 2;
 
+/// The columns of a block are filled again by the next one, unless they are more than any sender means to have.
+const KEPT_COLUMNS: usize = 1_024;
+
 /// A damaged block must not ask for more memory than a block can be.
 const MAX_PLACES: usize = 1 << 24;
 
@@ -59,6 +62,8 @@ pub(crate) struct PiecesBuilder {
     places: Vec<(u32, u32)>,
     names: Interner,
     columns: Vec<Column>,
+    /// Of the block before, emptied; the first one last.
+    spare: Vec<Column>,
     shapes: Interner,
     shape: Vec<u8>,
     shape_refs: Vec<u8>,
@@ -74,6 +79,20 @@ struct Column {
     lengths: Vec<u8>,
     values: Vec<u8>,
     refs: Vec<u8>,
+}
+
+impl Column {
+    fn clear(&mut self) {
+        self.count = 0;
+        for bytes in [&mut self.lengths, &mut self.values, &mut self.refs] {
+            bytes.clear();
+        }
+    }
+
+    /// Bytes it is written in, about.
+    fn len(&self) -> usize {
+        self.lengths.len() + self.values.len() + self.refs.len() + 16
+    }
 }
 
 /// A value that was not there before is always the next one.
@@ -285,7 +304,7 @@ impl PiecesBuilder {
         }
         let (column, new) = self.names.intern(&name);
         if new {
-            self.columns.push(Column::default());
+            self.columns.push(self.spare.pop().unwrap_or_default());
         }
         let to = &mut self.columns[column as usize];
         put(&mut to.lengths, value.len() as u64);
@@ -299,7 +318,35 @@ impl PiecesBuilder {
         &self.attributes
     }
 
+    /// Forgets the spans, and keeps the room that they took for those of the next block.
+    pub(crate) fn clear(&mut self) {
+        if self.columns.len() > KEPT_COLUMNS {
+            *self = Self::default();
+            return;
+        }
+        for interner in [&mut self.pieces, &mut self.names, &mut self.shapes] {
+            interner.clear();
+        }
+        for bytes in [&mut self.shape_refs, &mut self.parents] {
+            bytes.clear();
+        }
+        self.places.clear();
+        self.ids.clear();
+        self.attributes.clear();
+        self.spare.clear();
+        for mut column in self.columns.drain(..).rev() {
+            column.clear();
+            self.spare.push(column);
+        }
+    }
+
     pub(crate) fn finish(&self, out: &mut Vec<u8>) {
+        let columns = self.names.iter().zip(&self.columns);
+        out.reserve(
+            columns
+                .map(|(name, column)| name.len() + column.len())
+                .sum(),
+        );
         put(out, self.columns.len() as u64);
         for (name, column) in self.names.iter().zip(&self.columns) {
             put_bytes(out, name);
@@ -335,6 +382,8 @@ fn put_attribute(out: &mut Vec<u8>, key: &[u8], value: usize) {
 pub(crate) struct Pieces {
     bytes: Vec<u8>,
     names: Vec<Range>,
+    /// The column of parents that are no span of the block.
+    parents: Option<u32>,
     pieces: Vec<Piece>,
     /// Of each span, in order: what the head fills, or [`COLUMNS`] and the number of a piece.
     places: Vec<u32>,
@@ -364,9 +413,14 @@ impl Pieces {
         }
         let count = reader.count()?;
         let (mut names, mut pieces) = (Vec::with_capacity(count), Vec::new());
+        let mut parent_column = None;
         let mut first_pieces = Vec::with_capacity(count);
         for column in 0..count as u32 {
-            names.push(range(&mut reader)?);
+            let (from, to) = range(&mut reader)?;
+            if bytes[from as usize..to as usize] == [FIELD, 0x22] {
+                parent_column = Some(column);
+            }
+            names.push((from, to));
             first_pieces.push(pieces.len() as u32);
             let values = reader.count()?;
             let mut lengths = Reader::new(reader.bytes()?);
@@ -434,6 +488,7 @@ impl Pieces {
         Ok(Self {
             bytes,
             names,
+            parents: parent_column,
             pieces,
             places,
             ends,
@@ -529,8 +584,7 @@ impl Pieces {
 
     /// The parent's id, where a piece is one.
     fn parent_id(&self, piece: Piece) -> Option<SpanId> {
-        let (from, to) = self.names[piece.column as usize];
-        if self.bytes[from as usize..to as usize] != [FIELD, 0x22] {
+        if self.parents != Some(piece.column) {
             return None;
         }
         let (from, to) = piece.value;

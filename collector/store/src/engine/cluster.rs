@@ -22,13 +22,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::catalog::Listed;
 use super::partition::{Facts, Partition, decode_body, decode_head, insert_block, insert_segment};
-use super::read::LoadedHead;
 use super::sqlite::{self, int, unsigned};
 use super::store::{Inner, Store};
-use crate::block::body::Body;
 use crate::block::encode::{EncodedBlock, Moved, OpenBlock};
 use crate::block::fingerprint::{Fingerprint, linked_records};
-use crate::block::gathered::{Gathered, GatheredSpan, Numbers};
+use crate::block::gathered::{Gathered, GatheredSpan, Numbers, Renumbered};
+use crate::block::head::Head;
 use crate::block::runs::Index;
 use crate::error::{Result, StoreError};
 
@@ -315,6 +314,7 @@ async fn write_by_trace(
     let mut writer = Writer {
         transaction,
         open: OpenBlock::default(),
+        blocks: 1,
         arrived: UnixNanos(0),
         held: None,
         next: facts.first_block,
@@ -323,11 +323,13 @@ async fn write_by_trace(
         numbers: Numbers::default(),
         rewritten: Rewritten::default(),
     };
+    let mut gathered = Gathered::default();
     for batch in &plan {
-        let (gathered, spans) = spans_of(inner, source, batch).await?;
+        let (mut sources, spans) = spans_of(inner, source, batch, &mut gathered).await?;
         writer.numbers.clear();
         for span in spans {
-            writer.push(inner, &gathered, &span).await?;
+            let source = &mut sources[span.source as usize];
+            writer.push(inner, &gathered, source, span).await?;
         }
     }
     writer.finish().await
@@ -411,30 +413,44 @@ fn trace_key(trace: TraceId) -> u64 {
     xxh3_64(&trace.0)
 }
 
+/// A block that spans are moved from: what of them their pieces do not tell.
+struct Source {
+    arrived: UnixNanos,
+    head: Head,
+    origins: Vec<bytes::Bytes>,
+    /// The records that the links of its spans name, in order, with the row of each.
+    records: Vec<(u32, Fingerprint)>,
+    renumbered: Renumbered,
+    /// The block that it is renumbered for.
+    renumbered_for: u64,
+}
+
 /// A span on its way from block to block.
+#[derive(Clone, Copy)]
 struct Moving {
-    head: Arc<LoadedHead>,
+    /// Its place among the sources.
+    source: u32,
     row: u32,
-    records: Vec<Fingerprint>,
-    origin: bytes::Bytes,
     span: GatheredSpan,
 }
 
-/// Reads spans; gives them in the order of `places`.
+/// Reads spans into `gathered`; gives the blocks they are from, and them in the order of `places`.
 async fn spans_of(
     inner: &Inner,
     source: &Partition,
     places: &[(u64, u32)],
-) -> Result<(Gathered, Vec<Moving>)> {
-    let (mut gathered, mut numbers) = (Gathered::default(), Numbers::default());
+    gathered: &mut Gathered,
+) -> Result<(Vec<Source>, Vec<Moving>)> {
+    gathered.clear();
+    let mut numbers = Numbers::default();
     let mut by_block: Vec<(u64, u32, usize)> = places
         .iter()
         .enumerate()
         .map(|(at, (block, row))| (*block, *row, at))
         .collect();
     by_block.sort_unstable();
-    let mut moved: Vec<Option<Moving>> = Vec::new();
-    moved.resize_with(places.len(), || None);
+    let mut moved: Vec<Option<Moving>> = vec![None; places.len()];
+    let mut sources = Vec::new();
     let blocks: Vec<&[(u64, u32, usize)]> = by_block.chunk_by(|a, b| a.0 == b.0).collect();
     for blocks in blocks.chunks(BLOCKS_AT_ONCE as usize) {
         inner.go_on()?;
@@ -451,43 +467,35 @@ async fn spans_of(
             let block = unsigned(row.get(0));
             let head = decode_head(block, row.get(2))?;
             let body = decode_body(block, row.get(3), &head)?;
-            let head = Arc::new(LoadedHead {
-                block,
-                arrived: UnixNanos(unsigned(row.get(1))),
-                head,
-            });
             numbers.clear();
+            let mut records = Vec::new();
+            let source = sources.len() as u32;
             for (_, row, at) in *spans {
-                let span = move_out(inner, &head, &body, *row, &mut gathered, &mut numbers);
-                moved[*at] = Some(span.map_err(|source| StoreError::Damaged { block, source })?);
+                let damaged = |source| StoreError::Damaged { block, source };
+                let view = head.row(*row as usize);
+                body.origin_blob(view).map_err(damaged)?;
+                if !view.link_fingerprints().is_empty() {
+                    let span = body.span(view, &inner.options.rules).map_err(damaged)?;
+                    records.extend(linked_records(&span).map(|record| (*row, record)));
+                }
+                let span = body.gather(view, gathered, &mut numbers);
+                moved[*at] = Some(Moving {
+                    source,
+                    row: *row,
+                    span: span.map_err(damaged)?,
+                });
             }
+            sources.push(Source {
+                arrived: UnixNanos(unsigned(row.get(1))),
+                origins: body.into_origin_blobs(),
+                head,
+                records,
+                renumbered: Renumbered::default(),
+                renumbered_for: 0,
+            });
         }
     }
-    Ok((gathered, moved.into_iter().flatten().collect()))
-}
-
-fn move_out(
-    inner: &Inner,
-    head: &Arc<LoadedHead>,
-    body: &Body,
-    row: u32,
-    gathered: &mut Gathered,
-    numbers: &mut Numbers,
-) -> std::result::Result<Moving, crate::block::Corrupt> {
-    let view = head.head.row(row as usize);
-    let records = if view.link_fingerprints().is_empty() {
-        Vec::new()
-    } else {
-        let span = body.span(view, &inner.options.rules)?;
-        linked_records(&span).collect()
-    };
-    Ok(Moving {
-        records,
-        origin: body.origin_blob(view)?.clone(),
-        span: body.gather(view, gathered, numbers)?,
-        head: Arc::clone(head),
-        row,
-    })
+    Ok((sources, moved.into_iter().flatten().collect()))
 }
 
 /// Writes blocks with the numbers of those that they replace. The last one gets the last number, so that a scan goes
@@ -495,6 +503,8 @@ fn move_out(
 struct Writer<'a> {
     transaction: sqlx::Transaction<'a, sqlx::Sqlite>,
     open: OpenBlock,
+    /// How many blocks there were, the open one too.
+    blocks: u64,
     /// The last arrival in the open block.
     arrived: UnixNanos,
     held: Option<(EncodedBlock, UnixNanos)>,
@@ -507,7 +517,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn push(&mut self, inner: &Inner, gathered: &Gathered, span: &Moving) -> Result<()> {
+    async fn push(
+        &mut self,
+        inner: &Inner,
+        gathered: &Gathered,
+        source: &mut Source,
+        span: Moving,
+    ) -> Result<()> {
         let options = &inner.options;
         let full = self.open.len() >= options.block_spans.max(1)
             || self.open.bytes() >= options.block_bytes;
@@ -516,23 +532,38 @@ impl Writer<'_> {
             inner.go_on()?;
             self.close_block().await?;
         }
-        let row = span.head.head.row(span.row as usize);
-        let arrived = row.arrived().unwrap_or(span.head.arrived);
+        if source.renumbered_for != self.blocks {
+            source.renumbered.clear();
+            source.renumbered_for = self.blocks;
+        }
+        let row = source.head.row(span.row as usize);
+        let arrived = row.arrived().unwrap_or(source.arrived);
         self.arrived = self.arrived.max(arrived);
+        let from = source.records.partition_point(|(of, _)| *of < span.row);
+        let records = source.records[from..].iter();
         let moved = Moved {
             arrived,
-            records: &span.records,
-            origin: &span.origin,
+            records: records
+                .take_while(|(of, _)| *of == span.row)
+                .map(|(_, record)| *record),
+            origin: &source.origins[row.row.origin as usize],
             span: span.span,
         };
-        self.open.push_row(row, &moved, gathered, &mut self.numbers);
+        self.open.push_row(
+            row,
+            moved,
+            &mut source.renumbered,
+            gathered,
+            &mut self.numbers,
+        );
         Ok(())
     }
 
     async fn close_block(&mut self) -> Result<()> {
         let spans = self.open.len();
         self.numbers.clear();
-        let block = std::mem::take(&mut self.open).finish().compress();
+        self.blocks += 1;
+        let block = self.open.finish().compress();
         let block = block.map_err(|source| StoreError::Compress { spans, source })?;
         let arrived = std::mem::take(&mut self.arrived);
         if let Some((before, arrived)) = self.held.replace((block, arrived)) {

@@ -1,6 +1,7 @@
 //! Opening, writing and sealing.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::BuildHasherDefault;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use super::inspect::Finding;
 use super::partition::{Partition, remove_after, write_blocks, write_segment};
 use super::{retain, room, sqlite};
 use crate::block::body::Body;
-use crate::block::encode::{EncodedBlock, RawBlock, blocks};
+use crate::block::encode::{EncodedBlock, OpenBlock, RawBlock, blocks};
 use crate::block::recent::{Identity, IdentitySet, Recent, identity};
 use crate::error::{Result, StoreError};
 use crate::history::History;
@@ -63,6 +64,8 @@ pub(super) struct Writer {
     pub(super) connection: Option<SqliteConnection>,
     next_block: u64,
     recent: Recent,
+    /// Empty between commits; it has the room that its blocks take.
+    open: OpenBlock,
     /// A commit began and its end was not seen: what it may have left is removed before the next.
     unsure: bool,
 }
@@ -161,6 +164,7 @@ impl Store {
                     connection: None,
                     next_block: last_block + 1,
                     recent,
+                    open: OpenBlock::default(),
                     unsure: false,
                 }),
                 sealing: AsyncMutex::new(()),
@@ -358,6 +362,7 @@ impl SpanWriter for Store {
         self.look_for_room(now)?;
         let options = &inner.options;
         let raw = blocks(
+            &mut writer.open,
             batches,
             &written.kept,
             options.block_spans,
@@ -415,13 +420,26 @@ impl Writer {
     /// Tells resends from new spans. Nothing is remembered before the commit: until then a resend is welcome.
     fn recognise(&self, batches: &[Batch]) -> (Written, Vec<Identity>) {
         let mut written = Written::default();
-        let mut fresh = Vec::new();
-        let mut here = IdentitySet::default();
+        let spans = batches.iter().flat_map(|batch| &batch.spans);
+        let identities: Vec<Identity> = spans
+            .map(|one| identity(one.span.trace_id, one.span.span_id, one.hash as u32))
+            .collect();
+        // Looked up with nothing between one and the next, so that the waits for memory overlap: the sets are far
+        // larger than a cache.
+        let known: Vec<bool> = identities
+            .iter()
+            .map(|identity| self.recent.contains(*identity))
+            .collect();
+        let mut here =
+            IdentitySet::with_capacity_and_hasher(identities.len(), BuildHasherDefault::default());
+        let mut fresh = Vec::with_capacity(identities.len());
+        written.kept.reserve_exact(identities.len());
+        let mut of_spans = identities.iter().zip(known);
         for batch in batches {
             let before = fresh.len();
-            for one in &batch.spans {
-                let identity = identity(one.span.trace_id, one.span.span_id, one.hash as u32);
-                let keep = !self.recent.contains(identity) && here.insert(identity);
+            for (identity, known) in of_spans.by_ref().take(batch.spans.len()) {
+                let identity = *identity;
+                let keep = !known && here.insert(identity);
                 written.kept.push(keep);
                 if keep {
                     fresh.push(identity);
