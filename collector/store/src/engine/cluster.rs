@@ -24,6 +24,7 @@ use super::catalog::Listed;
 use super::partition::{Facts, Partition, decode_body, decode_head, insert_block, insert_segment};
 use super::sqlite::{self, int, unsigned};
 use super::store::{Inner, Store};
+use crate::block::Corrupt;
 use crate::block::encode::{EncodedBlock, Moved, OpenBlock};
 use crate::block::fingerprint::{Fingerprint, linked_records};
 use crate::block::gathered::{Gathered, GatheredSpan, Numbers, Renumbered};
@@ -388,6 +389,10 @@ async fn plan(inner: &Inner, source: &Partition) -> Result<Vec<Vec<(u64, u32)>>>
             }));
         }
     }
+    let known = source.facts();
+    if (places.len() as u64) < known.spans {
+        return Err(missing(known.first_block));
+    }
     places.sort_unstable();
     let mut traces: Vec<(u64, &[Place])> = places
         .chunk_by(|a, b| a.trace == b.trace)
@@ -407,6 +412,13 @@ async fn plan(inner: &Inner, source: &Partition) -> Result<Vec<Vec<(u64, u32)>>>
     }
     batches.push(batch);
     Ok(batches)
+}
+
+fn missing(block: u64) -> StoreError {
+    StoreError::Damaged {
+        block,
+        source: Corrupt("spans of this block or one after it are missing"),
+    }
 }
 
 fn trace_key(trace: TraceId) -> u64 {
@@ -463,8 +475,12 @@ async fn spans_of(
         .fetch_all(&source.readers)
         .await
         .map_err(cannot_cluster)?;
-        for (spans, row) in blocks.iter().zip(&rows) {
-            let block = unsigned(row.get(0));
+        let mut rows = rows.iter();
+        for spans in blocks {
+            let block = spans[0].0;
+            // A block of which a part is gone has no row; what is left of it is in this file only.
+            let row = rows.next().filter(|row| unsigned(row.get(0)) == block);
+            let row = row.ok_or(missing(block))?;
             let head = decode_head(block, row.get(2))?;
             let body = decode_body(block, row.get(3), &head)?;
             numbers.clear();

@@ -410,6 +410,32 @@ async fn an_index_that_is_damaged_is_not_merged_and_hides_nothing() {
 }
 
 #[tokio::test]
+async fn a_partition_that_lacks_a_part_of_a_block_is_kept_as_it_is() {
+    for damage in [
+        "DELETE FROM head WHERE block = 2",
+        "DELETE FROM body WHERE block = 2",
+        "DELETE FROM meta WHERE block = 2",
+    ] {
+        let engine = Sqlite::new(options());
+        let (store, _) = filled(&engine).await;
+        store.close().await;
+        let file = "spans-000001.db";
+        engine.change(file, damage).await;
+        let store = engine.open().await;
+        let before = all(&store, 0..400).await.len();
+        checkpoint(&store).await;
+        let waiting = store.stats().unclustered_spans;
+        // The two other full partitions are clustered all the same.
+        while store.settle().await.is_err() {}
+        let left = store.stats().unclustered_spans;
+        assert_eq!(waiting - left, 200, "{damage}");
+        assert!(engine.dir.path().join(file).exists(), "{damage}");
+        assert_eq!(all(&store, 0..400).await.len(), before, "{damage}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_settled_partition_goes_with_its_time() {
     let engine = Sqlite::new(Options {
         partition_width: Some(Duration::from_secs(600)),
