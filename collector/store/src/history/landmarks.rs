@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use highwater_model::UnixNanos;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Connection, Row};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Connection, Row, Sqlite};
 
 use super::{History, cannot_read};
 use crate::engine::sqlite::{int, unsigned};
@@ -67,18 +68,15 @@ impl History {
         to: UnixNanos,
         limit: u32,
     ) -> Result<Vec<Landmark>> {
-        sqlx::query(
+        let query = sqlx::query(
             "SELECT subject, at, kind, text FROM landmark \
              WHERE subject = ? AND at >= ? AND at < ? ORDER BY at DESC LIMIT ?",
         )
         .bind(subject)
         .bind(int(from.0))
         .bind(int(to.0))
-        .bind(limit)
-        .try_map(|row: SqliteRow| read(&row))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read(LANDMARKS))
+        .bind(limit);
+        self.read_landmarks(query).await
     }
 
     /// Returns what happened to anybody from `from` to before `to`, at most `limit` landmarks, the newest first.
@@ -91,17 +89,14 @@ impl History {
         to: UnixNanos,
         limit: u32,
     ) -> Result<Vec<Landmark>> {
-        sqlx::query(
+        let query = sqlx::query(
             "SELECT subject, at, kind, text FROM landmark WHERE at >= ? AND at < ? \
              ORDER BY at DESC LIMIT ?",
         )
         .bind(int(from.0))
         .bind(int(to.0))
-        .bind(limit)
-        .try_map(|row: SqliteRow| read(&row))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read(LANDMARKS))
+        .bind(limit);
+        self.read_landmarks(query).await
     }
 
     /// Returns every landmark of these kinds, the oldest first: what a start remembers.
@@ -109,16 +104,24 @@ impl History {
     /// # Errors
     /// When the file cannot be read.
     pub async fn landmarks_of(&self, kinds: [&str; 2]) -> Result<Vec<Landmark>> {
-        sqlx::query(
+        let query = sqlx::query(
             "SELECT subject, at, kind, text FROM landmark WHERE kind IN (?, ?) ORDER BY at LIMIT ?",
         )
         .bind(kinds[0])
         .bind(kinds[1])
-        .bind(MAX_LANDMARKS)
-        .try_map(|row: SqliteRow| read(&row))
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(cannot_read(LANDMARKS))
+        .bind(MAX_LANDMARKS);
+        self.read_landmarks(query).await
+    }
+
+    async fn read_landmarks(
+        &self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Vec<Landmark>> {
+        query
+            .try_map(|row: SqliteRow| read(&row))
+            .fetch_all(&self.inner.readers)
+            .await
+            .map_err(cannot_read(LANDMARKS))
     }
 }
 
