@@ -146,7 +146,7 @@ impl Landmarks {
     }
 }
 
-/// Says how many members a group has after a rebalance: "3 members, 2 before".
+/// Says how many members a group has after a rebalance: `3 members, 2 before`.
 fn rebalanced(was: usize, is: usize) -> String {
     let members = match is {
         0 => "no members".to_owned(),
@@ -312,8 +312,8 @@ mod tests {
 
     #[test]
     fn what_a_rebalance_changed_is_said() {
-        assert_eq!(rebalanced(2, 3), "3 members, 2 before");
+        assert_eq!(rebalanced(2, 3), "3\u{a0}members, 2 before");
         assert_eq!(rebalanced(2, 0), "no members, 2 before");
-        assert_eq!(rebalanced(2, 2), "2 members, partitions moved");
+        assert_eq!(rebalanced(2, 2), "2\u{a0}members, partitions moved");
     }
 }
