@@ -227,6 +227,14 @@ impl Desk {
         }
     }
 
+    /// The name of a rule that there is.
+    #[must_use]
+    pub fn rule_name(&self, id: &str) -> Option<String> {
+        let work = self.work.lock();
+        let rule = work.engine.rules().iter().find(|rule| *rule.id == *id)?;
+        Some(rule.name.to_string())
+    }
+
     /// When a pending alert fires, should all stay as it is.
     #[must_use]
     pub fn fires_at(&self, alert: &Alert) -> Option<UnixNanos> {

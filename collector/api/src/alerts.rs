@@ -1,7 +1,5 @@
 //! What fires, what happened to it, and who has seen it.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -176,14 +174,13 @@ pub(crate) async fn history(
         .last()
         .filter(|_| more)
         .map(|last| last.id.to_string());
-    let rules = rule_names(&state).await?;
     let events = events.into_iter().map(|stored| {
         let event = stored.event;
         wire::AlertEvent {
             at: instant(event.at),
             kind: event.kind,
             alert: event.alert,
-            rule_name: rules.get(&event.rule).cloned(),
+            rule_name: state.desk.rule_name(&event.rule),
             rule: event.rule,
             subject: event.subject,
             severity: if event.severity == "critical" {
@@ -202,15 +199,6 @@ pub(crate) async fn history(
             next_cursor,
         },
     )
-}
-
-/// The names of the rules that there are, by their ids.
-pub(crate) async fn rule_names(state: &ApiState) -> Result<BTreeMap<String, String>, ApiError> {
-    let book = state.desk.rules(state.now()).await;
-    let rules = book.map_err(ApiError::of_desk)?.rules.into_iter();
-    Ok(rules
-        .map(|rule| (rule.id.to_string(), rule.name.to_string()))
-        .collect())
 }
 
 pub(crate) async fn acknowledge(

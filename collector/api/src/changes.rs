@@ -8,7 +8,6 @@ use highwater_shared::lag::GroupEventKind;
 use serde::Deserialize;
 
 use crate::ApiState;
-use crate::alerts::rule_names;
 use crate::landmark::{self, Subject};
 use crate::problem::ApiError;
 use crate::range::RangeParams;
@@ -82,7 +81,6 @@ pub(crate) async fn changes(
             })
         })
         .collect();
-    let rules = rule_names(&state).await?;
     let alerts = history
         .alert_events(range.from, range.to, LOOKED_AT, None)
         .await
@@ -97,7 +95,7 @@ pub(crate) async fn changes(
             kind,
             cluster: alert.cluster,
             subject: alert.subject,
-            text: rules.get(&alert.rule).cloned().unwrap_or(alert.rule),
+            text: state.desk.rule_name(&alert.rule).unwrap_or(alert.rule),
         })
     }));
     changes.sort_by(|a, b| (b.at, &a.subject, &a.text).cmp(&(a.at, &b.subject, &b.text)));

@@ -10,7 +10,6 @@ use highwater_model::UnixNanos;
 use highwater_shared::lag as wire;
 
 use crate::ApiState;
-use crate::alerts::rule_names;
 use crate::lag::{GroupsParams, consumers};
 use crate::problem::ApiError;
 use crate::range::Range;
@@ -203,7 +202,6 @@ async fn events(
             text: own.text,
         })
     }));
-    let rules = rule_names(state).await?;
     let about = highwater_alerting::of_group(cluster, group);
     let alerts = history
         .alert_events_of(&about, range.from, range.to, EVENTS)
@@ -214,7 +212,7 @@ async fn events(
         Some(wire::GroupEvent {
             at: instant(alert.at),
             kind,
-            text: rules.get(&alert.rule).cloned().unwrap_or(alert.rule),
+            text: state.desk.rule_name(&alert.rule).unwrap_or(alert.rule),
         })
     }));
     events.sort_by(|a, b| (a.at, &a.text).cmp(&(b.at, &b.text)));
