@@ -40,6 +40,48 @@ pub struct EndRow {
     pub log_start: Option<i64>,
 }
 
+/// Samples of groups, packed as soon as the next group's come: of a large cluster they are many, and come group by group.
+#[derive(Default)]
+struct GroupPolls {
+    packed: BTreeMap<(i64, i64), Vec<u8>>,
+    /// The group and the instant whose samples come.
+    key: (i64, i64),
+    open: Vec<GroupSample>,
+}
+
+impl GroupPolls {
+    fn push(&mut self, key: (i64, i64), sample: GroupSample) {
+        if key != self.key {
+            self.close();
+            self.key = key;
+            // None, unless its samples do not stand together.
+            if let Some(Ok(samples)) = self
+                .packed
+                .remove(&key)
+                .map(|packed| pack::read_group(&packed))
+            {
+                self.open = samples;
+            }
+        }
+        self.open.push(sample);
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.open
+                .sort_by_key(|sample| (sample.topic, sample.partition));
+            self.packed.insert(self.key, pack::group(&self.open));
+            self.open.clear();
+        }
+    }
+
+    /// By group and instant.
+    fn finish(mut self) -> BTreeMap<(i64, i64), Vec<u8>> {
+        self.close();
+        self.packed
+    }
+}
+
 /// Group number, instant and samples.
 type GroupPoll = (i64, i64, Vec<GroupSample>);
 
@@ -72,7 +114,7 @@ impl History {
         }
         self.write("lag history", async |connection, sources| {
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            let mut groups: BTreeMap<(i64, i64), Vec<GroupSample>> = BTreeMap::new();
+            let mut groups = GroupPolls::default();
             let mut topics: BTreeMap<(i64, i64), BTreeMap<i32, TopicSample>> = BTreeMap::new();
             for row in rows {
                 let at = int(row.at.0);
@@ -99,22 +141,24 @@ impl History {
                     continue;
                 }
                 let group = number(GROUP, &row.group).await?;
-                groups.entry((group, at)).or_default().push(GroupSample {
-                    topic,
-                    partition: row.partition,
-                    committed: row.committed,
-                    time_lag_ms: row.time_lag_ms,
-                    state: row.state,
-                });
+                groups.push(
+                    (group, at),
+                    GroupSample {
+                        topic,
+                        partition: row.partition,
+                        committed: row.committed,
+                        time_lag_ms: row.time_lag_ms,
+                        state: row.state,
+                    },
+                );
             }
-            for ((group, at), mut samples) in groups {
-                samples.sort_by_key(|sample| (sample.topic, sample.partition));
+            for ((group, at), samples) in groups.finish() {
                 sqlx::query(
                     "INSERT OR REPLACE INTO lag_group (source, at, samples) VALUES (?, ?, ?)",
                 )
                 .bind(group)
                 .bind(at)
-                .bind(pack::group(&samples))
+                .bind(samples)
                 .execute(&mut *transaction)
                 .await?;
             }
