@@ -1,5 +1,6 @@
 //! What outlives the process: checkpoints of the flow and of lag, and what is let go.
 
+use std::io::{BufWriter, IntoInnerError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,6 @@ use highwater_lag::{Checkpoint as LagCheckpoint, Config as LagConfig, LagEngine}
 use highwater_model::UnixNanos;
 use highwater_store::{FlowRow, SpanReader, Store, StoreError};
 use parking_lot::RwLock;
-use postcard::ser_flavors::Size;
 use tokio_util::sync::CancellationToken;
 
 use super::{SharedLag, now};
@@ -27,9 +27,13 @@ const REPLAY_STEP: usize = 64;
 const SPARKS_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Lag's memory, beside the flow's rows: the flow's own keys begin with 0 to 4.
 const LAG_KEY: &[u8] = &[0xfe, b'l', b'a', b'g'];
-/// The first byte of lag's memory. Before it was JSON, which begins otherwise: a hundred thousand partitions of groups took
-/// 115 MB of that every ten seconds. 1 knew partitions with offsets only.
-const LAG_FORMAT: u8 = 2;
+/// The first byte of lag's memory: postcard, compressed. A hundred thousand partitions of groups are 20 MB of that, which
+/// would be in memory three times while it is written, and a fifth compressed.
+const LAG_FORMAT: u8 = 3;
+/// Not compressed. Before it was JSON, which begins otherwise. 1 knew partitions with offsets only.
+const LAG_FORMAT_BEFORE: u8 = 2;
+/// What is compressed at once: postcard writes byte by byte.
+const LAG_PIECE: usize = 64 << 10;
 /// That of a large cluster is written less often, so that no more than this is written a second.
 const LAG_BYTES_A_SECOND: usize = 1 << 20;
 /// Rows that are no buckets stay.
@@ -117,19 +121,20 @@ pub(super) async fn restore_lag(store: &Store, config: LagConfig) -> Result<LagE
 
 fn lag_memory(kept: &[u8]) -> Result<LagCheckpoint> {
     Ok(match kept.split_first() {
-        Some((&LAG_FORMAT, memory)) => postcard::from_bytes(memory)?,
+        Some((&LAG_FORMAT, memory)) => postcard::from_bytes(&zstd::decode_all(memory)?)?,
+        Some((&LAG_FORMAT_BEFORE, memory)) => postcard::from_bytes(memory)?,
         _ => serde_json::from_slice(kept)?,
     })
 }
 
 fn lag_row(lag: &SharedLag) -> Result<FlowRow> {
     let lag = lag.read();
-    let encoded = || -> postcard::Result<Vec<u8>> {
-        // Measured before it is written: a buffer that doubles would take three times the room for a while.
-        let size = postcard::serialize_with_flavor(lag.checkpoint(), Size::default())?;
-        let mut value = Vec::with_capacity(size + 1);
-        value.push(LAG_FORMAT);
-        postcard::to_extend(lag.checkpoint(), value)
+    let encoded = || -> Result<Vec<u8>> {
+        let compressed = zstd::Encoder::new(vec![LAG_FORMAT], 1)?;
+        let pieces = BufWriter::with_capacity(LAG_PIECE, compressed);
+        let pieces = postcard::to_io(lag.checkpoint(), pieces)?;
+        let compressed = pieces.into_inner().map_err(IntoInnerError::into_error)?;
+        Ok(compressed.finish()?)
     };
     let value = encoded().context("cannot encode lag's memory")?;
     Ok(FlowRow {
@@ -292,7 +297,7 @@ mod tests {
     };
     use parking_lot::RwLock;
 
-    use super::{lag_memory, lag_row};
+    use super::{LAG_FORMAT_BEFORE, lag_memory, lag_row};
 
     /// An engine that has seen a group twice.
     fn engine() -> LagEngine {
@@ -342,16 +347,19 @@ mod tests {
     #[test]
     fn lags_memory_is_read_back_as_it_was_also_from_before_its_format_changed() {
         let engine = engine();
-        let before = serde_json::to_vec(engine.checkpoint()).unwrap();
+        let json = serde_json::to_vec(engine.checkpoint()).unwrap();
+        assert_eq!(&lag_memory(&json).unwrap(), engine.checkpoint());
+        let mut before = vec![LAG_FORMAT_BEFORE];
+        before.extend(postcard::to_stdvec(engine.checkpoint()).unwrap());
         assert_eq!(&lag_memory(&before).unwrap(), engine.checkpoint());
         let shared = Arc::new(RwLock::new(engine));
         let now = lag_row(&shared).unwrap().value;
         assert_eq!(&lag_memory(&now).unwrap(), shared.read().checkpoint());
         assert!(
-            now.len() * 3 < before.len(),
+            now.len() * 3 < json.len(),
             "{} of {}",
             now.len(),
-            before.len()
+            json.len()
         );
     }
 
@@ -361,6 +369,8 @@ mod tests {
             &b""[..],
             b"\x02",
             b"\x02\xff\xff\xff\xff\xff",
+            b"\x03",
+            b"\x03\xff\xff\xff\xff\xff",
             b"{",
             // The format before.
             b"\x01\x00",
