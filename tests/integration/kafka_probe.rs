@@ -54,7 +54,8 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
         .iter()
         .flat_map(|name| {
             let lags = group(&engine, name).partitions;
-            lags.into_iter().map(|(place, lag)| {
+            let lags = lags.open().into_iter();
+            lags.map(|(place, lag)| {
                 let key = ((*name).to_owned(), place.topic.to_string(), place.partition);
                 (key, lag.lag_by_tools)
             })
@@ -67,7 +68,7 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
 
     // And beside their number, what can still be read.
     let lost = group(&engine, &behind.group);
-    let cut = &lost.partitions[&behind.place(2)];
+    let cut = &lost.partitions.open()[&behind.place(2)];
     assert_eq!((cut.lag_messages, cut.lost_messages), (Some(50), Some(40)));
     assert_eq!(lost.state, State::DataLoss);
     let beyond = group(&engine, &beyond.group);
@@ -76,7 +77,7 @@ fn every_partitions_lag_by_tools_is_what_kafkas_own_tool_prints() {
         (State::BeyondEnd, None)
     );
     assert_eq!(beyond.lag_by_tools, Some(-50));
-    let partitions = group(&engine, &live.group).partitions;
+    let partitions = group(&engine, &live.group).partitions.open();
     let (none, empty) = (&partitions[&live.place(2)], &partitions[&live.place(3)]);
     assert_eq!(none.state, State::NoCommit);
     assert_eq!(none.lag_messages, None);
@@ -278,7 +279,7 @@ fn open_and_aborted_transactions_are_not_lag_that_could_be_read() {
             sample.groups.contains_key(name) && sample.partitions[&partition].end == Ok(end)
         });
         engine.step(&sample, sample.finished);
-        group(engine, name).partitions[&partition].clone()
+        group(engine, name).partitions.open()[&partition].clone()
     };
     let open = step(&mut engine, 120);
     assert_eq!((open.lag_messages, open.lag_by_tools), (Some(0), Some(20)));

@@ -275,8 +275,7 @@ fn retention_margin(rule: &Rule, look: &GroupLook<'_>, view: &GroupView<'_>) -> 
 /// when nothing is assigned.
 pub(crate) fn unassigned<'a>(view: &GroupView<'a>) -> Vec<&'a TopicPartition> {
     let assigned: BTreeSet<&Arc<str>> = view
-        .group
-        .partitions
+        .opened
         .iter()
         .filter(|(_, lag)| lag.member.is_some())
         .map(|(place, _)| &place.topic)

@@ -1,5 +1,6 @@
 //! One look at a consumer group, from present facts or from stored history. Both are judged by the same code.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_lag::{Bound, GroupLag, PartitionLag, State, TimeLag};
@@ -27,6 +28,9 @@ pub(crate) struct GroupLook<'a> {
 #[derive(Debug)]
 pub(crate) struct GroupView<'a> {
     pub(crate) group: &'a GroupLag,
+    /// All of its partitions.
+    pub(crate) opened: &'a BTreeMap<TopicPartition, PartitionLag>,
+    /// Those in view.
     pub(crate) partitions: Vec<(&'a TopicPartition, &'a PartitionLag)>,
     /// All of its partitions are in view.
     pub(crate) whole: bool,
@@ -45,13 +49,18 @@ pub(crate) enum Standing {
 
 impl<'a> GroupLook<'a> {
     /// Looks at the partitions of the topics that match.
-    pub(crate) fn of(group: &'a GroupLag, topics: &Globs) -> Self {
-        let partitions: Vec<_> = group
-            .partitions
+    ///
+    /// `opened` are the group's partitions.
+    pub(crate) fn of(
+        group: &'a GroupLag,
+        opened: &'a BTreeMap<TopicPartition, PartitionLag>,
+        topics: &Globs,
+    ) -> Self {
+        let partitions: Vec<_> = opened
             .iter()
             .filter(|(place, _)| topics.matches(&place.topic))
             .collect();
-        let whole = topics.is_empty() || partitions.len() == group.partitions.len();
+        let whole = topics.is_empty() || partitions.len() == opened.len();
         let partial = partitions
             .iter()
             .any(|(_, lag)| lag.lag_messages.is_none() && lag.state != State::NoCommit);
@@ -88,6 +97,7 @@ impl<'a> GroupLook<'a> {
             partial,
             facts: Some(GroupView {
                 group,
+                opened,
                 partitions,
                 whole,
             }),

@@ -70,12 +70,12 @@ pub(crate) fn group(
             ),
             None => format!("No transaction is open on what {group} reads."),
         },
-        Watch::Rewind => match worst.and_then(|(_, lag)| Some((lag, lag.rewound?))) {
-            Some((lag, rewound)) if lag.state != State::Rewound => format!(
+        Watch::Rewind => match worst.and_then(|(at, lag)| Some((at, lag, lag.rewound?))) {
+            Some((at, lag, rewound)) if lag.state != State::Rewound => format!(
                 "{group} went back by {} on {place} {} ago. {}",
                 counted(rewound.messages, "message"),
                 duration(Duration::from_nanos(now.since(rewound.at))),
-                lag.reason
+                lag.reason(&group, at)
             ),
             _ => state_sentence(rule.watch, &group, view, worst),
         },
@@ -100,8 +100,8 @@ fn state_sentence(
         _ => State::Unknown,
     };
     let reason = match worst {
-        Some((_, lag)) if !view.whole || view.group.state != state => &lag.reason,
-        _ => &view.group.reason,
+        Some((at, lag)) if !view.whole || view.group.state != state => lag.reason(group, at),
+        _ => view.group.reason.clone(),
     };
     if reason.is_empty() {
         return format!("{group} is {}.", state.as_str().replace('_', " "));
@@ -109,7 +109,7 @@ fn state_sentence(
     if watch == Watch::NoData && view.group.state == State::Unknown && !reason.contains(group) {
         return format!("The lag of {group} is unknown: {reason}");
     }
-    reason.clone()
+    reason
 }
 
 /// `billing is 12,400 messages (3 m 20 s) behind on orders and falling further behind.`

@@ -244,9 +244,16 @@ pub(crate) fn sight<'a>(facts: &'a Facts, cluster: &str) -> Sight<'a> {
 
 /// Looks at everything that a rule selects.
 pub(crate) fn look_at_all(survey: &mut Survey<'_>, rules: &[Rule], facts: &Facts, counts: &Counts) {
-    for rule in rules.iter().filter(|rule| rule.enabled) {
+    let rules = || rules.iter().filter(|rule| rule.enabled);
+    let of_groups: Vec<&Rule> = rules()
+        .filter(|rule| rule.watch.about() == About::Group)
+        .collect();
+    for group in &facts.groups {
+        look_at_group(survey, &of_groups, group, facts, counts);
+    }
+    for rule in rules() {
         match rule.watch.about() {
-            About::Group => look_at_groups(survey, rule, facts, counts),
+            About::Group => {}
             About::Queue => look_at_queues(survey, rule, facts, counts),
             About::Edge => look_at_edges(survey, rule, facts),
             About::Cluster => look_at_clusters(survey, rule, facts),
@@ -281,10 +288,18 @@ fn now_or_before<'a>(now: &'a [Arc<str>], before: Option<&'a Vec<Arc<str>>>) -> 
     }
 }
 
-fn look_at_groups(survey: &mut Survey<'_>, rule: &Rule, facts: &Facts, counts: &Counts) {
+fn look_at_group(
+    survey: &mut Survey<'_>,
+    rules: &[&Rule],
+    group: &GroupFacts,
+    facts: &Facts,
+    counts: &Counts,
+) {
     let now = survey.now;
-    let select = &rule.selector;
-    for group in &facts.groups {
+    // Opened for the first rule that looks, and once for all of them.
+    let mut partitions = None;
+    for rule in rules {
+        let select = &rule.selector;
         if !select.cluster.matches(&group.cluster) || !select.group.matches(&group.group) {
             continue;
         }
@@ -309,11 +324,12 @@ fn look_at_groups(survey: &mut Survey<'_>, rule: &Rule, facts: &Facts, counts: &
             Sight::Blind(why) => Err(why),
             Sight::Read(cluster) => Ok(cluster),
         };
-        let look = GroupLook::of(&group.lag, &select.topic);
+        let partitions = partitions.get_or_insert_with(|| group.lag.partitions.open());
+        let look = GroupLook::of(&group.lag, partitions, &select.topic);
         let (verdict, why_unknown) = match seen {
             Err(why) => (Verdict::unknown(""), Some(why)),
             Ok(cluster) => {
-                let verdict = look_at_group(rule, group, &look, counts, cluster, now);
+                let verdict = judge_group(rule, group, &look, counts, cluster, now);
                 let reason = &group.lag.reason;
                 let told = verdict.level == Level::Unknown && !reason.is_empty();
                 (verdict, told.then(|| reason.as_str().into()))
@@ -339,7 +355,7 @@ fn look_at_groups(survey: &mut Survey<'_>, rule: &Rule, facts: &Facts, counts: &
     }
 }
 
-fn look_at_group(
+fn judge_group(
     rule: &Rule,
     group: &GroupFacts,
     look: &GroupLook<'_>,

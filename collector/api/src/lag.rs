@@ -158,12 +158,12 @@ fn summary(
     }
 }
 
-fn partition(key: &TopicPartition, lag: &engine::PartitionLag) -> wire::PartitionLag {
+fn partition(group: &str, key: &TopicPartition, lag: &engine::PartitionLag) -> wire::PartitionLag {
     wire::PartitionLag {
         topic: key.topic.to_string(),
         partition: key.partition,
         state: state(lag.state),
-        reason: lag.reason.clone(),
+        reason: lag.reason(group, key),
         committed_offset: lag.committed,
         log_start_offset: lag.log_start,
         end_offset: lag.end,
@@ -220,7 +220,7 @@ pub(crate) async fn group(
         partitions: lag
             .partitions
             .iter()
-            .map(|(key, lag)| partition(key, lag))
+            .map(|(key, lag)| partition(&group, &key, &lag))
             .collect(),
         observed,
     };

@@ -72,7 +72,7 @@ fn groups(state: &ApiState, out: &mut Exposition) {
     let mut each = |name, help, value: fn(&engine::PartitionLag) -> Option<i64>| {
         let mut family = out.gauge(name, help);
         for ((cluster, group), lag) in all {
-            for (at, lag) in &lag.partitions {
+            for (at, lag) in lag.partitions.iter() {
                 let partition = at.partition.to_string();
                 let labels = [
                     ("cluster", &**cluster),
@@ -80,7 +80,7 @@ fn groups(state: &ApiState, out: &mut Exposition) {
                     ("topic", &at.topic),
                     ("partition", &partition),
                 ];
-                family.known(&labels, value(lag));
+                family.known(&labels, value(&lag));
             }
         }
     };
@@ -104,8 +104,9 @@ fn groups(state: &ApiState, out: &mut Exposition) {
         "kafka_consumergroup_lag, summed over a topic's partitions; absent while one of them is unknown.",
     );
     for ((cluster, group), lag) in all {
+        let partitions = lag.partitions.open();
         for topic in &lag.topics {
-            let of_topic = || lag.partitions.iter().filter(|(at, _)| at.topic == *topic);
+            let of_topic = || partitions.iter().filter(|(at, _)| at.topic == *topic);
             // Without a commit there is nothing to add; what could not be read makes the sum unknown.
             let unread = |lag: &engine::PartitionLag| {
                 lag.state == engine::State::Unknown && lag.lag_by_tools.is_none()

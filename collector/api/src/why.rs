@@ -2,6 +2,7 @@
 //! handlings, what they wait for, a key or a partition that stands out, and whether spans and offsets agree.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_flow::FINEST_STEP_NS;
@@ -253,11 +254,11 @@ fn hot_key<'s>(handled: impl Iterator<Item = &'s Span>) -> Option<wire::HotKey> 
 
 /// The partition that much of what comes in goes to, beside the others of its topic.
 fn hot_partition(lag: &engine::GroupLag) -> Option<wire::HotPartition> {
-    let mut topics: BTreeMap<&str, Vec<(i32, f64)>> = BTreeMap::new();
-    for (place, lag) in &lag.partitions {
+    let mut topics: BTreeMap<Arc<str>, Vec<(i32, f64)>> = BTreeMap::new();
+    for (place, lag) in lag.partitions.iter() {
         // One that is not known leaves the shares of the others unknown.
         let rate = lag.in_per_s.unwrap_or(f64::NAN);
-        let partitions = topics.entry(&place.topic).or_default();
+        let partitions = topics.entry(place.topic).or_default();
         partitions.push((place.partition, rate));
     }
     let hot = topics.into_iter().filter_map(|(topic, partitions)| {
@@ -266,7 +267,7 @@ fn hot_partition(lag: &engine::GroupLag) -> Option<wire::HotPartition> {
         let (share, of) = (rate / total, partitions.len());
         let stands_out = share >= HOT_PARTITION.0 && share * of as f64 >= HOT_PARTITION.1;
         (of > 1 && stands_out).then(|| wire::HotPartition {
-            topic: topic.to_owned(),
+            topic: topic.to_string(),
             partition,
             share,
             of: count(of),
@@ -328,7 +329,7 @@ fn disagreement(p50_ms: u64, p95_ms: u64, lag: &engine::GroupLag) -> Option<Stri
             .values()
             .filter(|lag| lag.out_per_s.is_some_and(|rate| rate > 0.0))
     };
-    let exact = |lag: &engine::PartitionLag| {
+    let exact = |lag: engine::PartitionLag| {
         lag.time_lag
             .filter(|time| time.bound == engine::Bound::Exact)
             .map(engine::TimeLag::millis)

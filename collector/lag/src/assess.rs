@@ -1,4 +1,4 @@
-//! Judges one partition of a group: numbers, state, sentence.
+//! Judges one partition of a group: numbers, state, and what its sentence is made of.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,11 @@ use std::time::Duration;
 use highwater_model::UnixNanos;
 use highwater_model::broker::TopicFacts;
 
-use crate::history::{EndHistory, since};
+use crate::history::EndHistory;
 use crate::track::Track;
 use crate::types::{
-    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag,
+    Bound, Config, OpenTransaction, PartitionLag, Rewound, Seen, State, TimeLag, Why,
 };
-use crate::words::{amount, count, duration, messages};
 
 /// What the rest of the group does.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +23,6 @@ pub(crate) struct GroupMotion {
 
 /// Everything known of one partition of a group.
 pub(crate) struct Facts<'a> {
-    pub(crate) group: &'a str,
-    /// `orders/3`.
-    pub(crate) place: String,
     pub(crate) committed: i64,
     pub(crate) log_start: Option<i64>,
     /// Log start as known before this sample: below it, nothing was left when the committed offset was read.
@@ -41,41 +37,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) member: Option<Arc<str>>,
     pub(crate) motion: GroupMotion,
     pub(crate) read_at: UnixNanos,
-}
-
-/// A partition of which nothing can be said, and why.
-pub(crate) fn unreadable(
-    state: State,
-    reason: String,
-    committed: Option<i64>,
-    member: Option<Arc<str>>,
-    now: UnixNanos,
-) -> PartitionLag {
-    PartitionLag {
-        state,
-        reason,
-        state_since: now,
-        committed,
-        log_start: None,
-        end: None,
-        last_stable: None,
-        member,
-        lag_messages: None,
-        lag_is_upper_bound: false,
-        lag_by_tools: None,
-        lost_messages: None,
-        open_transaction: None,
-        nothing_readable: false,
-        time_lag: None,
-        in_per_s: None,
-        out_per_s: None,
-        rate_from: None,
-        drain: None,
-        retention_left: None,
-        moved_at: None,
-        rewound: None,
-        read_at: None,
-    }
 }
 
 /// Judges a partition whose committed offset and end are known. Says beside it whether a clamp was needed.
@@ -138,9 +99,17 @@ pub(crate) fn assess(
     let drain = drain(lag_messages, rates);
     let retention_left = retention_left(&facts, lag_messages, time_lag, compacted);
 
+    let seen = Seen {
+        at: now,
+        still_since: track.still_since,
+        abandoned: facts.motion.abandoned,
+        end_moved_on: track.end_moved_on(),
+        drains: track.drains(),
+        retention_ms: facts.topic.and_then(|topic| topic.retention_ms),
+    };
     let mut lag = PartitionLag {
         state: State::Ok,
-        reason: String::new(),
+        why: Why::Offsets(seen),
         state_since: now,
         committed: Some(facts.committed),
         log_start: facts.log_start,
@@ -167,11 +136,10 @@ pub(crate) fn assess(
         read_at: Some(facts.read_at),
     };
     lag.state = state(&lag, &facts, track, config, now, beyond_end);
-    lag.reason = reason(&lag, &facts, track, now);
     (lag, clamped)
 }
 
-fn distance(from: i64, to: i64) -> u64 {
+pub(crate) fn distance(from: i64, to: i64) -> u64 {
     u64::try_from(to.saturating_sub(from)).unwrap_or(0)
 }
 
@@ -270,192 +238,6 @@ fn state(
         return State::Rewound;
     }
     State::Ok
-}
-
-fn reason(lag: &PartitionLag, facts: &Facts<'_>, track: &Track, now: UnixNanos) -> String {
-    let (group, place) = (facts.group, facts.place.as_str());
-    let amount = amount(lag.lag_messages, lag.time_lag);
-    let still = duration(since(now, track.still_since));
-    let base = match lag.state {
-        State::DataLoss => {
-            let lost = messages(lag.lost_messages.unwrap_or(0));
-            format!(
-                "{group} lost {lost} on {place}: they were deleted before they were read; {amount} are left to read"
-            )
-        }
-        State::Stopped if facts.motion.abandoned && !track.end_moved_on() => {
-            format!("{group} has no members, and {amount} wait on {place}")
-        }
-        State::Stopped if facts.motion.abandoned => {
-            format!("{group} has no members and is {amount} behind on {place}")
-        }
-        State::Stopped => {
-            format!("{group} has not moved for {still} and is {amount} behind on {place}")
-        }
-        State::Stalled => format!(
-            "{group} has not moved on {place} for {still}, while its other partitions do, and is {amount} behind"
-        ),
-        State::BeyondEnd => format!(
-            "{group} is {} past the end of {place} (committed {}, end {}): the topic was made anew or cut, and what {group} reads next is up to its reset policy",
-            messages(distance(facts.end, facts.committed)),
-            count(u64::try_from(facts.committed).unwrap_or(0)),
-            count(u64::try_from(facts.end).unwrap_or(0)),
-        ),
-        State::FallingBehind => {
-            format!("{group} is {amount} behind on {place} and falling further behind")
-        }
-        State::Rewound => {
-            let (by, ago) = lag.rewound.map_or((0, Duration::ZERO), |rewind| {
-                (rewind.messages, since(now, rewind.at))
-            });
-            format!(
-                "{group} went back by {} on {place} {} ago and is {amount} behind",
-                messages(by),
-                duration(ago)
-            )
-        }
-        State::Unknown | State::NoCommit | State::Ok => match lag.lag_messages {
-            Some(0) if lag.nothing_readable && lag.lag_by_tools != Some(0) => format!(
-                "{group} is up to date on {place}: the last {} hold no message, only transaction markers or aborted records",
-                offsets(lag.lag_by_tools.unwrap_or(0)),
-            ),
-            Some(0) => format!("{group} is up to date on {place}"),
-            _ => {
-                let trend = match (lag.drain, track.drains()) {
-                    (Some(left), true) => format!(" and draining, caught up in {}", duration(left)),
-                    _ => String::new(),
-                };
-                format!("{group} is {amount} behind on {place}{trend}")
-            }
-        },
-    };
-    let mut sentence = base;
-    if let Some(open) = lag.open_transaction {
-        sentence.push_str(&format!(
-            "; {} in a transaction open for {}",
-            messages(open.messages),
-            duration(since(now, open.since))
-        ));
-    }
-    sentence.push_str(&retention(
-        lag.retention_left,
-        facts.topic.and_then(|topic| topic.retention_ms),
-    ));
-    sentence.push('.');
-    // There are many, and they stay until the next sample.
-    sentence.shrink_to_fit();
-    sentence
-}
-
-fn offsets(number: i64) -> String {
-    let number = number.unsigned_abs();
-    if number == 1 {
-        "offset".to_owned()
-    } else {
-        format!("{} offsets", count(number))
-    }
-}
-
-/// Warns when more than half of the retention is used up.
-pub(crate) fn retention(left: Option<Duration>, retention_ms: Option<i64>) -> String {
-    let (Some(left), Some(Ok(whole))) = (left, retention_ms.map(u64::try_from)) else {
-        return String::new();
-    };
-    if left.as_millis() * 2 > u128::from(whole) {
-        return String::new();
-    }
-    format!("; unread messages are deleted in {}", duration(left))
-}
-
-/// The group's own sentence.
-pub(crate) fn group_reason(name: &str, group: &GroupLag) -> String {
-    let worst = |state: State| {
-        group
-            .partitions
-            .iter()
-            .filter(move |(_, lag)| lag.state == state)
-    };
-    let affected = worst(group.state).count();
-    let mut topics: Vec<&str> = worst(group.state).map(|(place, _)| &*place.topic).collect();
-    topics.dedup();
-    // One partition alone says it best.
-    if affected == 1 && group.partitions.len() == 1 {
-        return worst(group.state)
-            .next()
-            .map_or_else(String::new, |(_, lag)| lag.reason.clone());
-    }
-    let place = match topics.as_slice() {
-        [] => "no topic".to_owned(),
-        [one] => (*one).to_owned(),
-        [one, two] => format!("{one} and {two}"),
-        [one, rest @ ..] => format!("{one} and {} more topics", rest.len()),
-    };
-    let lag: Option<u64> = sum(worst(group.state).map(|(_, lag)| lag.lag_messages));
-    let time = longest(worst(group.state).map(|(_, lag)| lag.time_lag));
-    let amount = amount(lag, time);
-    let which = if affected < group.partitions.len() {
-        format!(" ({affected} of {} partitions)", group.partitions.len())
-    } else {
-        String::new()
-    };
-    let mut sentence = match group.state {
-        State::DataLoss => {
-            let lost = sum(worst(State::DataLoss).map(|(_, lag)| lag.lost_messages));
-            format!(
-                "{name} lost {} on {place}{which}: they were deleted before they were read; {amount} are left to read",
-                messages(lost.unwrap_or(0))
-            )
-        }
-        State::Stopped if group.members == Some(0) => {
-            format!("{name} has no members and is {amount} behind on {place}{which}")
-        }
-        State::Stopped => {
-            let still = match (group.moved_at, group.read_at) {
-                (Some(moved), Some(now)) => format!(" for {}", duration(since(now, moved))),
-                _ => String::new(),
-            };
-            format!("{name} has not moved{still} and is {amount} behind on {place}{which}")
-        }
-        State::Stalled => format!(
-            "{name} does not move on {place}{which}, while its other partitions do, and is {amount} behind there"
-        ),
-        State::BeyondEnd => format!(
-            "{name} is past the end of {place}{which}: the topic was made anew or cut, and what {name} reads next is up to its reset policy"
-        ),
-        State::FallingBehind => {
-            format!("{name} is {amount} behind on {place}{which} and falling further behind")
-        }
-        State::Rewound => format!("{name} went back on {place}{which} and is {amount} behind"),
-        State::Unknown => {
-            let first = worst(State::Unknown).next();
-            return first.map_or_else(String::new, |(_, lag)| lag.reason.clone());
-        }
-        State::NoCommit => format!("{name} has no commit yet on {place}{which}"),
-        State::Ok if group.partitions.is_empty() => {
-            format!("{name} has no commits and no assignment")
-        }
-        State::Ok if lag == Some(0) => format!("{name} is up to date on {place}"),
-        State::Ok => {
-            let trend = match (group.drain, group.in_per_s, group.out_per_s) {
-                (Some(left), Some(appended), Some(committed)) if committed > appended => {
-                    format!(" and draining, caught up in {}", duration(left))
-                }
-                _ => String::new(),
-            };
-            format!("{name} is {amount} behind on {place}{trend}")
-        }
-    };
-    sentence.push_str(&retention(group.retention_left, group.retention_ms));
-    if let Some(total) = group.partitions_total
-        && group.partitions_read < total
-    {
-        sentence.push_str(&format!(
-            "; {} of {total} partitions read",
-            group.partitions_read
-        ));
-    }
-    sentence.push('.');
-    sentence
 }
 
 /// Sum of what is known; `None` when nothing is.

@@ -11,10 +11,9 @@ use highwater_model::broker::{LagRow, PartitionOffsets, Sample, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use self::step::Step;
-use crate::assess;
 use crate::history::{EndHistory, since};
 use crate::track::Track;
-use crate::types::{Config, GroupLag, PartitionLag, State, TimeLag};
+use crate::types::{Config, GroupLag, PartitionLag, State, TimeLag, Why};
 
 /// Ages at which a partition's end is asked for when nothing is known of its past.
 const SEED_AGES: [Duration; 7] = [
@@ -127,7 +126,7 @@ impl Reading {
             lag.partitions.iter().map(|(key, lag)| LagRow {
                 cluster: Arc::clone(cluster),
                 group: Arc::clone(group),
-                topic: Arc::clone(&key.topic),
+                topic: key.topic,
                 partition: key.partition,
                 at: self.at,
                 committed: lag.committed,
@@ -263,22 +262,22 @@ impl LagEngine {
             return Vec::new();
         };
         let mut questions = Vec::new();
-        let mut asked_now: BTreeSet<&TopicPartition> = BTreeSet::new();
+        let mut asked_now: BTreeSet<TopicPartition> = BTreeSet::new();
         for ((name, _), group) in &self.groups {
             if &**name != cluster {
                 continue;
             }
-            for (key, lag) in &group.partitions {
+            for (key, lag) in group.partitions.iter() {
                 let (Some(committed), Some(1..)) = (lag.committed, lag.lag_messages) else {
                     continue;
                 };
-                let Some(partition) = memory.partitions.get_mut(key) else {
+                let Some(partition) = memory.partitions.get_mut(&key) else {
                     continue;
                 };
                 let position = committed.max(lag.log_start.unwrap_or(0));
                 if !partition.seeded {
                     partition.seeded = true;
-                    asked_now.insert(key);
+                    asked_now.insert(key.clone());
                     let oldest = partition.ends.first().map_or(now, |first| first.at);
                     questions.extend(
                         SEED_AGES
@@ -287,7 +286,7 @@ impl LagEngine {
                             .filter(|&at| at < oldest)
                             .map(|at| (key.clone(), at)),
                     );
-                } else if asked_now.insert(key)
+                } else if asked_now.insert(key.clone())
                     && let Some(gap) = partition
                         .ends
                         .question(position, now, self.config.exact_gap)
@@ -314,12 +313,12 @@ impl LagEngine {
             let Some(remembered) = memory.groups.get(name) else {
                 continue;
             };
-            for (key, lag) in &group.partitions {
+            for (key, lag) in group.partitions.iter() {
                 let (Some(committed), Some(1..)) = (lag.committed, lag.lag_messages) else {
                     continue;
                 };
                 let (Some(track), Some(partition)) =
-                    (remembered.tracks.get(key), memory.partitions.get(key))
+                    (remembered.tracks.get(&key), memory.partitions.get(&key))
                 else {
                     continue;
                 };
@@ -338,7 +337,7 @@ impl LagEngine {
                     questions.push(MarkerQuestion {
                         cluster: Arc::clone(cluster),
                         group: Arc::clone(name),
-                        partition: key.clone(),
+                        partition: key,
                         committed,
                     });
                 }
@@ -425,22 +424,24 @@ impl LagEngine {
                 continue;
             }
             let group = Arc::make_mut(group);
-            let sentence = format!("The lag of {name} is unknown: {reason}");
+            let why = Why::GroupUnknown(reason.into());
             let mut remembered = memory.groups.get_mut(name);
             let mut enter_unknown = |key: &TopicPartition| {
                 let group = remembered.as_mut();
                 group.map_or(now, |group| group.enter(key, State::Unknown, now))
             };
-            for (key, lag) in &mut group.partitions {
+            let mut partitions = group.partitions.open();
+            for (key, lag) in &mut partitions {
                 *lag = PartitionLag {
                     state_since: enter_unknown(key),
-                    ..unknown_now(lag, sentence.clone())
+                    ..unknown_now(lag, why.clone())
                 };
             }
+            group.partitions = partitions.into();
             group.state = State::Unknown;
             group.state_since =
                 remembered.map_or(now, |group| enter(&mut group.state, State::Unknown, now));
-            group.reason = sentence;
+            group.reason = format!("The lag of {name} is unknown: {reason}");
             group.lag_messages = None;
             group.lag_by_tools = None;
             group.time_lag = None;
@@ -468,20 +469,16 @@ fn enter(slot: &mut Option<(State, UnixNanos)>, state: State, now: UnixNanos) ->
 }
 
 /// Offsets as last read, and nothing of now.
-fn unknown_now(last: &PartitionLag, reason: String) -> PartitionLag {
+fn unknown_now(last: &PartitionLag, why: Why) -> PartitionLag {
     PartitionLag {
+        committed: last.committed,
         log_start: last.log_start,
         end: last.end,
         last_stable: last.last_stable,
+        member: last.member.clone(),
         moved_at: last.moved_at,
         read_at: last.read_at,
-        ..assess::unreadable(
-            State::Unknown,
-            reason,
-            last.committed,
-            last.member.clone(),
-            last.state_since,
-        )
+        ..PartitionLag::unknown(why, last.state_since)
     }
 }
 

@@ -14,10 +14,16 @@
 mod assess;
 mod engine;
 mod history;
+mod packed;
 mod points;
+mod reasons;
 mod track;
 mod types;
+mod varint;
 pub mod words;
 
 pub use engine::{Checkpoint, LagEngine, MarkerQuestion, Reading};
-pub use types::{Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag};
+pub use packed::Partitions;
+pub use types::{
+    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, Seen, State, TimeLag, Why,
+};

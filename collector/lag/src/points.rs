@@ -7,10 +7,10 @@
 use highwater_model::UnixNanos;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::varint::{LONGEST, read, unzigzag, write, zigzag};
+
 /// Room is made for so many more bytes at a time: doubling would leave a third of it empty.
 const GROWTH: usize = 32;
-/// A number of 64 bits in groups of seven.
-const LONGEST: usize = 10;
 
 /// One sample of a group's partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -121,35 +121,6 @@ fn step(point: Point, steps: &[u8]) -> Option<(Point, &[u8])> {
         end: point.end.wrapping_add(unzigzag(end)),
     };
     Some((next, steps))
-}
-
-/// Small numbers of either sign become small ones.
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
-}
-
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn write(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn read(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0;
-    for (index, &byte) in bytes.iter().enumerate().take(LONGEST) {
-        number |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((number, &bytes[index + 1..]));
-        }
-    }
-    None
 }
 
 /// As a list of points where people may read it, as it was before; as the bytes they are elsewhere.

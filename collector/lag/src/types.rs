@@ -1,12 +1,12 @@
 //! What the engine says.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_model::UnixNanos;
-use highwater_model::broker::TopicPartition;
 use serde::{Deserialize, Serialize};
+
+use crate::packed::Partitions;
 
 /// How the engine judges.
 #[derive(Clone, Debug)]
@@ -141,13 +141,45 @@ pub struct Rewound {
     pub messages: u64,
 }
 
+/// What the sentence about a partition is made of, beside its numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Its offsets are known.
+    Offsets(Seen),
+    /// The group has no commit on it.
+    NoCommit,
+    /// The group has no commit on it, and it is empty.
+    Empty,
+    /// An offset of it is unknown, for this reason.
+    Unknown(Arc<str>),
+    /// Nothing of the group is known: how that sentence ends.
+    GroupUnknown(Arc<str>),
+}
+
+/// What was seen of a partition and its group when it was judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// When it was judged: what ages sentences tell are of.
+    pub at: UnixNanos,
+    /// The committed offset stands, with messages to read, since then.
+    pub still_since: UnixNanos,
+    /// The group has no members.
+    pub abandoned: bool,
+    /// The end moved on since the committed offset stands.
+    pub end_moved_on: bool,
+    /// The lag shrank over the window.
+    pub drains: bool,
+    /// `retention.ms` of the topic.
+    pub retention_ms: Option<i64>,
+}
+
 /// A partition of a group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PartitionLag {
     /// State.
     pub state: State,
-    /// Why, in a sentence.
-    pub reason: String,
+    /// Why, for [`Self::reason`].
+    pub why: Why,
     /// In this state since.
     pub state_since: UnixNanos,
     /// Committed offset; `None`: no commit, or unknown (`state` tells).
@@ -190,6 +222,46 @@ pub struct PartitionLag {
     pub rewound: Option<Rewound>,
     /// When its end was read.
     pub read_at: Option<UnixNanos>,
+}
+
+impl PartitionLag {
+    /// One of which nothing is known, in that state since `now`.
+    #[must_use]
+    pub const fn unknown(why: Why, now: UnixNanos) -> Self {
+        Self {
+            state: State::Unknown,
+            why,
+            state_since: now,
+            committed: None,
+            log_start: None,
+            end: None,
+            last_stable: None,
+            member: None,
+            lag_messages: None,
+            lag_is_upper_bound: false,
+            lag_by_tools: None,
+            lost_messages: None,
+            open_transaction: None,
+            nothing_readable: false,
+            time_lag: None,
+            in_per_s: None,
+            out_per_s: None,
+            rate_from: None,
+            drain: None,
+            retention_left: None,
+            moved_at: None,
+            rewound: None,
+            read_at: None,
+        }
+    }
+
+    /// What was seen of it, where its offsets are known.
+    pub(crate) const fn seen(&self) -> Option<&Seen> {
+        match &self.why {
+            Why::Offsets(seen) => Some(seen),
+            _ => None,
+        }
+    }
 }
 
 /// A group.
@@ -238,5 +310,5 @@ pub struct GroupLag {
     /// `classic`, `consumer`, `share`, `streams`.
     pub kind: Arc<str>,
     /// Its partitions: every one that is assigned or has a commit.
-    pub partitions: BTreeMap<TopicPartition, PartitionLag>,
+    pub partitions: Partitions,
 }

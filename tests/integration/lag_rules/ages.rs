@@ -42,7 +42,7 @@ fn the_margin_of_retention_is_told_before_messages_are_lost_and_the_loss_is_coun
         (Some(740), Some(40), Some(780))
     );
     assert_begins(
-        &lag.reason,
+        &lag.reason(name, &scene.place(0)),
         &format!("{name} lost 40 messages on {topic}/0"),
     );
     assert_eq!(scene.oracle_lag(), [Some(780)]);

@@ -34,7 +34,7 @@ fn a_group_that_moves_to_the_consumer_protocol_goes_on_under_its_name() {
     assert_eq!(&*after.kind, "consumer");
     assert_eq!(after.broker_state.as_deref(), Some("Stable"));
     assert_eq!(
-        after.partitions[&scene.place(0)].committed,
+        after.partitions.open()[&scene.place(0)].committed,
         Some(120),
         "{after:#?}"
     );
@@ -93,7 +93,7 @@ fn a_group_with_members_and_without_a_commit_has_no_commit_and_no_lag_of_zero() 
     );
     assert_eq!((none.partitions_read, none.partitions_total), (0, Some(1)));
     assert_eq!(
-        lag.reason,
+        lag.reason(name, &scene.place(0)),
         format!("{name} has no commit yet on {topic}/0.")
     );
     assert_eq!(scene.oracle_lag(), [None]);
@@ -114,7 +114,7 @@ fn every_partition_that_is_assigned_or_has_a_commit_is_shown() {
     let states: Vec<(State, Option<u64>)> = [assigned.place(0), assigned.place(1), left.place(1)]
         .iter()
         .map(|place| {
-            let lag = &whole.partitions[place];
+            let lag = whole.partitions.get(place).unwrap();
             (lag.state, lag.lag_messages)
         })
         .collect();

@@ -52,7 +52,7 @@ fn under_load_lag_by_tools_lies_within_two_readings_of_kafkas_own_tool() {
     for round in 1..=ROUNDS {
         let ours = watch.poll().unwrap().unwrap();
         let after = read();
-        for (place, lag) in &ours.partitions {
+        for (place, lag) in ours.partitions.iter() {
             let key = (scene.group.clone(), scene.topic.clone(), place.partition);
             let ((committed, end), (committed_after, end_after)) =
                 (before[&key].known(), after[&key].known());

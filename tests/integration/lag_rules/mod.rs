@@ -80,10 +80,10 @@ impl Watch {
             return Ok(None);
         }
         let group = group(&self.engine, &self.group);
-        for lag in group.partitions.values() {
+        for (place, lag) in group.partitions.iter() {
             self.states
                 .entry(lag.state)
-                .or_insert_with(|| format!("{} {:#?}", lag.reason, group));
+                .or_insert_with(|| format!("{} {:#?}", lag.reason(&self.group, &place), group));
             self.rewinds.extend(lag.rewound.map(|way| way.messages));
             assert!(
                 matches!(lag.state, State::Ok | State::DataLoss | State::Rewound)
@@ -136,7 +136,7 @@ impl Watch {
 }
 
 /// The group's only partition.
-fn only(group: &GroupLag) -> &PartitionLag {
+fn only(group: &GroupLag) -> PartitionLag {
     assert_eq!(group.partitions.len(), 1, "{group:#?}");
     group.partitions.values().next().unwrap()
 }

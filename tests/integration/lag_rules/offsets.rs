@@ -26,7 +26,7 @@ fn a_reset_backwards_is_told_with_its_width_until_the_window_has_passed() {
         (State::Rewound, 60)
     );
     assert_begins(
-        &lag.reason,
+        &lag.reason(name, &scene.place(0)),
         &format!("{name} went back by 60 messages on {topic}/0"),
     );
 

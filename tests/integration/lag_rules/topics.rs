@@ -37,7 +37,7 @@ fn added_partitions_are_told_as_not_read_and_count_once_they_are_assigned_or_com
         format!("{name} is up to date on {topic}; 2 of 4 partitions read.")
     );
     let assigned = watch.until("their assignment", |group| group.partitions.len() == 4);
-    let new = &assigned.partitions[&scene.place(3)];
+    let new = &assigned.partitions.open()[&scene.place(3)];
     assert_eq!((new.state, new.committed), (State::Ok, None));
     assert!(new.member.is_some());
     scene.produce(&[(2, 5), (3, 5)]);
@@ -76,8 +76,8 @@ fn the_lag_on_a_compacted_topic_is_labelled_an_upper_bound() {
     let mut watch = Watch::new(&compacted);
     let both = watch.until("both topics", |group| group.partitions.len() == 2);
     let (bound, exact) = (
-        &both.partitions[&compacted.place(0)],
-        &both.partitions[&plain.place(0)],
+        &both.partitions.open()[&compacted.place(0)],
+        &both.partitions.open()[&plain.place(0)],
     );
     assert_eq!(
         (bound.lag_messages, exact.lag_messages),
@@ -88,9 +88,9 @@ fn the_lag_on_a_compacted_topic_is_labelled_an_upper_bound() {
     assert_eq!((bound.lost_messages, bound.retention_left), (None, None));
     compacted.commit(&[(0, 50)]);
     let read = watch.until("the compacted topic read", |group| {
-        group.partitions[&compacted.place(0)].lag_messages == Some(0)
+        group.partitions.open()[&compacted.place(0)].lag_messages == Some(0)
     });
-    assert!(!read.partitions[&compacted.place(0)].lag_is_upper_bound);
+    assert!(!read.partitions.open()[&compacted.place(0)].lag_is_upper_bound);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_topic_made_anew_leaves_committed_offsets_beyond_its_end_and_says_so() {
         (State::BeyondEnd, None, Some(-80), None)
     );
     assert_eq!(
-        said(&lag.reason),
+        said(&lag.reason(name, &scene.place(0))),
         format!(
             "{name} is 80 messages past the end of {topic}/0 (committed 100, end 20): the topic was made anew or cut, and what {name} reads next is up to its reset policy."
         )
@@ -161,7 +161,7 @@ fn a_deleted_topic_takes_its_commits_along_and_leaves_the_rest_of_the_group_alon
     watch.until("both topics", |group| group.lag_messages == Some(12));
     gone.delete_topic();
     let left = watch.until("the topic's end", |group| group.partitions.len() == 1);
-    let lag = &left.partitions[&kept.place(0)];
+    let lag = &left.partitions.open()[&kept.place(0)];
     assert_eq!((left.lag_messages, lag.lag_messages), (Some(6), Some(6)));
     assert_eq!((left.partitions_read, left.partitions_total), (1, Some(1)));
     assert_eq!(watch.rewinds, BTreeSet::new());

@@ -53,13 +53,12 @@ fn what_the_probe_may_not_see_is_unknown_with_the_missing_right_and_disturbs_not
         let hidden = group.partitions.get(&closed.place(0));
         hidden.is_some_and(|lag| lag.state == State::Unknown)
     });
-    let (hidden, seen) = (
-        &part.partitions[&closed.place(0)],
-        &part.partitions[&open.place(0)],
-    );
+    let partitions = part.partitions.open();
+    let place = closed.place(0);
+    let (hidden, seen) = (&partitions[&place], &partitions[&open.place(0)]);
     assert_eq!((hidden.lag_messages, hidden.committed), (None, None));
     assert_eq!(
-        hidden.reason,
+        hidden.reason(&closed.group, &place),
         format!(
             "The lag of {} on {}/0 is unknown: Broker: Topic authorization failed; the probe's user needs the right to DESCRIBE the topic.",
             closed.group, closed.topic

@@ -1,7 +1,7 @@
 //! Pending, firing, clear; and what is unknown in between.
 
 use highwater_alerts::{EventKind, NoticeKind, Phase};
-use highwater_lag::{Bound, PartitionLag, Rewound, State, TimeLag};
+use highwater_lag::{Bound, PartitionLag, Rewound, Seen, State, TimeLag, Why};
 use highwater_model::UnixNanos;
 use std::time::Duration;
 
@@ -165,7 +165,15 @@ fn a_worse_state_of_another_partition_hides_nothing() {
     let mut lost = partition(10);
     lost.state = State::DataLoss;
     let mut stuck = partition(90);
-    (stuck.state, stuck.reason) = (State::Stalled, "billing has not moved on orders/1.".into());
+    stuck.state = State::Stalled;
+    stuck.why = Why::Offsets(Seen {
+        at: at(100),
+        still_since: at(10),
+        abandoned: false,
+        end_moved_on: true,
+        drains: false,
+        retention_ms: None,
+    });
     let group = of_partitions(vec![
         (place("orders", 0), lost),
         (place("orders", 1), stuck),
@@ -176,7 +184,11 @@ fn a_worse_state_of_another_partition_hides_nothing() {
     world.step();
     let alert = world.firing()[0];
     assert_eq!(alert.subject.partition, Some(1));
-    assert_eq!(alert.sentence, "billing has not moved on orders/1.");
+    assert!(
+        plain(&alert.sentence).starts_with("billing has not moved on orders/1 for 1 m 30 s"),
+        "{}",
+        alert.sentence
+    );
 }
 
 #[test]
@@ -184,7 +196,7 @@ fn a_reset_of_a_group_that_is_stopped_is_told() {
     let mut world = World::new(vec![rule("id = 'rewind'\nwatch = 'rewind'\nfor = '0s'")]);
     let stopped = |rewound: Option<Rewound>| PartitionLag {
         state: State::Stopped,
-        reason: "loyalty has no members.".into(),
+        why: Why::GroupUnknown("it has no members.".into()),
         rewound,
         ..partition(90)
     };

@@ -8,7 +8,7 @@ use highwater_alerts::{
     Alert, ClusterFacts, Engine, Facts, GroupFacts, Memory, Notice, NoticeKind, Options, Outcome,
     Phase, QueueFacts, Rule, RuleSpec,
 };
-use highwater_lag::{Bound, GroupLag, PartitionLag, State, TimeLag};
+use highwater_lag::{Bound, GroupLag, PartitionLag, Partitions, State, TimeLag, Why};
 use highwater_model::UnixNanos;
 use highwater_model::broker::TopicPartition;
 
@@ -57,7 +57,7 @@ pub(crate) fn lag(state: State) -> GroupLag {
         members: Some(1),
         broker_state: Some("Stable".into()),
         kind: "classic".into(),
-        partitions: BTreeMap::new(),
+        partitions: Partitions::default(),
     }
 }
 
@@ -93,28 +93,15 @@ pub(crate) fn unknown() -> GroupLag {
 pub(crate) fn partition(seconds: u64) -> PartitionLag {
     PartitionLag {
         state: State::Ok,
-        reason: "fine.".into(),
-        state_since: at(0),
         committed: Some(0),
         log_start: Some(0),
         end: Some(0),
         last_stable: Some(0),
         member: Some("member-0".into()),
         lag_messages: Some(seconds * 62),
-        lag_is_upper_bound: false,
         lag_by_tools: Some(0),
-        lost_messages: None,
-        open_transaction: None,
-        nothing_readable: false,
         time_lag: exact(seconds),
-        in_per_s: None,
-        out_per_s: None,
-        rate_from: None,
-        drain: None,
-        retention_left: None,
-        moved_at: None,
-        rewound: None,
-        read_at: None,
+        ..PartitionLag::unknown(Why::NoCommit, at(0))
     }
 }
 
@@ -143,7 +130,7 @@ pub(crate) fn of_partitions(partitions: Vec<(TopicPartition, PartitionLag)>) -> 
             .filter_map(|(_, lag)| lag.time_lag)
             .max_by_key(|time| time.duration),
         topics,
-        partitions: partitions.into_iter().collect(),
+        partitions: Partitions::from(BTreeMap::from_iter(partitions)),
         drain: None,
         ..lag(worst)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_lag::{Bound, GroupLag, LagEngine, PartitionLag, TimeLag};
+use highwater_lag::{Bound, GroupLag, LagEngine, PartitionLag, TimeLag, Why};
 use highwater_model::broker::TopicPartition;
 use highwater_model::{Messaging, Operation, ServiceKey, TraceId};
 
@@ -167,7 +167,8 @@ fn group(partitions: &[(Option<f64>, f64, u64)]) -> GroupLag {
             };
             (place(number as i32), lag)
         })
-        .collect();
+        .collect::<BTreeMap<_, _>>()
+        .into();
     group
 }
 
@@ -206,8 +207,7 @@ fn blank_group() -> GroupLag {
 }
 
 fn blank_partition() -> PartitionLag {
-    let group = blank_group();
-    group.partitions.into_values().next().unwrap()
+    PartitionLag::unknown(Why::NoCommit, UnixNanos(0))
 }
 
 #[test]

@@ -11,9 +11,11 @@ use highwater_model::broker::{
 use super::{Group, Partition, enter, unknown_now};
 use crate::assess::{self, Facts, GroupMotion};
 use crate::history::since;
+use crate::packed::Partitions;
 use crate::points::Point;
+use crate::reasons::group_reason;
 use crate::track::Track;
-use crate::types::{Config, GroupLag, PartitionLag, State};
+use crate::types::{Config, GroupLag, PartitionLag, State, Why};
 
 /// One group's step.
 pub(super) struct Step<'a> {
@@ -87,18 +89,25 @@ impl Step<'_> {
         let mut partitions = Vec::with_capacity(facts.committed.len());
         if let Some(why) = &facts.error {
             // Its partitions do not vanish because they could not be read this time.
-            let keys: Vec<TopicPartition> = match previous {
-                Some(previous) => previous.partitions.keys().cloned().collect(),
-                None => group.places().cloned().collect(),
+            let why = Why::GroupUnknown(format!("{why}.").into());
+            let last: Vec<(TopicPartition, PartitionLag)> = match previous {
+                Some(previous) => previous
+                    .partitions
+                    .iter()
+                    .map(|(key, last)| (key, unknown_now(&last, why.clone())))
+                    .collect(),
+                None => group
+                    .places()
+                    .map(|key| {
+                        (
+                            key.clone(),
+                            self.forgotten(group.tracks.get(key), why.clone()),
+                        )
+                    })
+                    .collect(),
             };
-            for key in keys {
-                let reason = format!("The lag of {} is unknown: {why}.", self.name);
-                let last = previous.and_then(|previous| previous.partitions.get(&key));
+            for (key, lag) in last {
                 let state_since = group.enter(&key, State::Unknown, self.now);
-                let lag = match last {
-                    Some(last) => unknown_now(last, reason),
-                    None => self.forgotten(group.tracks.get(&key), reason),
-                };
                 partitions.push((key, PartitionLag { state_since, ..lag }));
             }
         }
@@ -138,19 +147,14 @@ impl Step<'_> {
     }
 
     /// A partition that cannot be read, and was last read before a restart.
-    fn forgotten(&self, track: Option<&Track>, reason: String) -> PartitionLag {
+    fn forgotten(&self, track: Option<&Track>, why: Why) -> PartitionLag {
         let last = track.map(Track::last);
         PartitionLag {
+            committed: last.map(|last| last.committed),
             end: last.map(|last| last.end),
             read_at: last.map(|last| last.at),
             moved_at: track.and_then(|track| track.moved_at),
-            ..assess::unreadable(
-                State::Unknown,
-                reason,
-                last.map(|last| last.committed),
-                None,
-                self.now,
-            )
+            ..PartitionLag::unknown(why, self.now)
         }
     }
 
@@ -184,8 +188,6 @@ impl Step<'_> {
         motion: GroupMotion,
     ) -> (PartitionLag, bool) {
         let facts = Facts {
-            group: self.name,
-            place: format!("{}/{}", key.topic, key.partition),
             committed: known.committed,
             log_start: known.read.log_start.as_ref().ok().copied(),
             log_start_before: known.remembered.log_start_before,
@@ -206,52 +208,40 @@ impl Step<'_> {
 
     /// A partition of which an offset is missing.
     fn unreadable(&self, key: &TopicPartition, committed: &Known<Option<i64>>) -> PartitionLag {
-        let group = self.name;
-        let place = format!("{}/{}", key.topic, key.partition);
         let read = self.sample.partitions.get(key);
-        let unknown = |why: &str| {
-            (
-                State::Unknown,
-                format!("The lag of {group} on {place} is unknown: {why}."),
-            )
-        };
         let topic: Option<&TopicFacts> = self.sample.topics.get(&key.topic);
         // Without a commit the group starts wherever its reset policy says; in an empty log that is nothing either way.
         let empty = committed == &Ok(None)
             && read.is_some_and(|read| read.end.is_ok() && read.end == read.log_start);
-        let (state, reason) = match (committed, topic, read.map(|read| &read.end)) {
-            (Err(why), _, _) => unknown(why),
-            (Ok(Some(_)), None, _) => {
-                unknown("the topic is gone, and the commit is an orphan offset")
-            }
-            (Ok(Some(_)), Some(_), None) => unknown(
-                "the topic has no such partition any more, and the commit is an orphan offset",
+        let (state, why) = match (committed, topic, read.map(|read| &read.end)) {
+            (Err(why), _, _) => (State::Unknown, Why::Unknown(Arc::clone(why))),
+            (Ok(Some(_)), None, _) => (
+                State::Unknown,
+                Why::Unknown("the topic is gone, and the commit is an orphan offset".into()),
             ),
-            (Ok(Some(_)), _, Some(Err(why))) => unknown(why),
-            (Ok(_), _, _) if empty => (
-                State::Ok,
-                format!("{place} is empty, and {group} has no commit on it."),
+            (Ok(Some(_)), Some(_), None) => (
+                State::Unknown,
+                Why::Unknown(
+                    "the topic has no such partition any more, and the commit is an orphan offset"
+                        .into(),
+                ),
             ),
-            (Ok(_), _, _) => (
-                State::NoCommit,
-                format!("{group} has no commit yet on {place}."),
-            ),
+            (Ok(Some(_)), _, Some(Err(why))) => (State::Unknown, Why::Unknown(Arc::clone(why))),
+            (Ok(_), _, _) if empty => (State::Ok, Why::Empty),
+            (Ok(_), _, _) => (State::NoCommit, Why::NoCommit),
         };
         let known =
             |value: Option<&Known<i64>>| value.and_then(|value| value.as_ref().ok()).copied();
         PartitionLag {
+            state,
+            committed: committed.as_ref().ok().copied().flatten(),
             log_start: known(read.map(|read| &read.log_start)),
             end: known(read.map(|read| &read.end)),
             last_stable: known(read.map(|read| &read.last_stable)),
+            member: self.member(key),
             lag_messages: empty.then_some(0),
             read_at: read.map(|read| read.read_at),
-            ..assess::unreadable(
-                state,
-                reason,
-                committed.as_ref().ok().copied().flatten(),
-                self.member(key),
-                self.now,
-            )
+            ..PartitionLag::unknown(why, self.now)
         }
     }
 
@@ -317,13 +307,14 @@ impl Step<'_> {
                 .map(|members| count(members.len())),
             broker_state: facts.broker_state.as_ref().ok().cloned(),
             kind: Arc::clone(&facts.kind),
-            partitions,
+            partitions: Partitions::default(),
         };
         lag.topics = topics;
         lag.reason = match &facts.error {
             Some(why) => format!("The lag of {} is unknown: {why}.", self.name),
-            None => assess::group_reason(self.name, &lag),
+            None => group_reason(self.name, &lag, &partitions),
         };
+        lag.partitions = partitions.into();
         lag
     }
 }

@@ -4,23 +4,20 @@
 mod model;
 mod world;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_lag::{Bound, Checkpoint, Config, GroupLag, LagEngine, PartitionLag, State, TimeLag};
+use highwater_lag::{Bound, Checkpoint, Config, LagEngine, PartitionLag, State, TimeLag, Why};
 use highwater_model::UnixNanos;
 use proptest::prelude::*;
 
-use model::Model;
+use model::{Model, Opened, Said};
 use world::{CLUSTER, GROUPS, Happening, Restart, Round, World, round};
 
-type Groups = BTreeMap<Arc<str>, GroupLag>;
-
-fn groups(engine: &LagEngine) -> Groups {
+fn groups(engine: &LagEngine) -> Said {
     let groups = engine.groups().iter();
     groups
-        .map(|((_, name), group)| (Arc::clone(name), GroupLag::clone(group)))
+        .map(|((_, name), group)| (Arc::clone(name), Opened::of(group)))
         .collect()
 }
 
@@ -38,7 +35,7 @@ fn restarted(engine: &LagEngine, config: &Config, how: Restart) -> LagEngine {
 }
 
 /// Figures without sentences; those in floating point agree where they are as close as those are.
-fn compared(said: Groups, meant: &Groups) -> Groups {
+fn compared(said: Said, meant: &Said) -> Said {
     let near = |a: &mut Option<f64>, b: Option<f64>| {
         if let (Some(x), Some(y)) = (*a, b)
             && (x - y).abs() <= 1e-6 * y.abs().max(1.0)
@@ -73,7 +70,7 @@ fn compared(said: Groups, meant: &Groups) -> Groups {
         near_times(&mut group.retention_left, meant.retention_left);
         near_lags(&mut group.time_lag, meant.time_lag);
         for (place, lag) in &mut group.partitions {
-            lag.reason.clear();
+            lag.why = Why::NoCommit;
             let Some(meant) = meant.partitions.get(place) else {
                 continue;
             };
@@ -88,7 +85,7 @@ fn compared(said: Groups, meant: &Groups) -> Groups {
 }
 
 /// Where a group's offsets cannot be read, those of before are shown: the checkpoint holds their meaning, not all of them.
-fn without_old_offsets(groups: &Groups) -> Groups {
+fn without_old_offsets(groups: &Said) -> Said {
     let mut groups = groups.clone();
     for group in groups.values_mut().filter(|group| group.read_at.is_none()) {
         group.moved_at = None;

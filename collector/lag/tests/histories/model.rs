@@ -4,11 +4,13 @@
 //! here is carried from one sample to the next but what was seen and what was said.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_lag::{
-    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, State, TimeLag,
+    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Partitions, Rewound, State, TimeLag,
+    Why,
 };
 use highwater_model::UnixNanos;
 use highwater_model::broker::{GroupFacts, PartitionOffsets, Sample, TopicPartition};
@@ -28,8 +30,42 @@ enum Seen {
     },
 }
 
+/// A group with its partitions opened.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Opened {
+    /// Without them.
+    pub(crate) group: GroupLag,
+    pub(crate) partitions: BTreeMap<TopicPartition, PartitionLag>,
+}
+
+impl Opened {
+    pub(crate) fn of(group: &GroupLag) -> Self {
+        Self {
+            partitions: group.partitions.open(),
+            group: GroupLag {
+                partitions: Partitions::default(),
+                ..group.clone()
+            },
+        }
+    }
+}
+
+impl Deref for Opened {
+    type Target = GroupLag;
+
+    fn deref(&self) -> &GroupLag {
+        &self.group
+    }
+}
+
+impl DerefMut for Opened {
+    fn deref_mut(&mut self) -> &mut GroupLag {
+        &mut self.group
+    }
+}
+
 /// What was said of every group at one time.
-type Said = BTreeMap<Arc<str>, GroupLag>;
+pub(crate) type Said = BTreeMap<Arc<str>, Opened>;
 
 pub(crate) struct Model {
     config: Config,
@@ -111,7 +147,7 @@ impl Model {
             for lag in group.partitions.values_mut() {
                 *lag = unknown(lag);
             }
-            *group = GroupLag {
+            group.group = GroupLag {
                 state: State::Unknown,
                 lag_messages: None,
                 lag_by_tools: None,
@@ -124,7 +160,7 @@ impl Model {
                 partitions_read: 0,
                 members: None,
                 broker_state: None,
-                ..group.clone()
+                ..group.group.clone()
             };
             self.date(name, group, now);
         }
@@ -146,7 +182,7 @@ impl Model {
     }
 
     /// Sets since when each state holds: since the earliest of the last times at which the same was said.
-    fn date(&self, name: &Arc<str>, group: &mut GroupLag, now: UnixNanos) {
+    fn date(&self, name: &Arc<str>, group: &mut Opened, now: UnixNanos) {
         let before = || {
             self.said
                 .iter()
@@ -333,7 +369,7 @@ impl Model {
         name: &Arc<str>,
         facts: &GroupFacts,
         now: UnixNanos,
-    ) -> GroupLag {
+    ) -> Opened {
         if facts.error.is_some() {
             let before = self.said.last().and_then(|(_, said)| said.get(name));
             let partitions = before.map(|group| &group.partitions).into_iter().flatten();
@@ -393,7 +429,7 @@ impl Model {
             member,
             moved_at: self.moved_at(&readings),
             read_at: read.map(|read| read.read_at),
-            ..blank(now)
+            ..PartitionLag::unknown(Why::NoCommit, now)
         };
         match (&facts.committed[place], read) {
             (Ok(Some(committed)), Some(read)) if read.end.is_ok() => self.known(
@@ -735,40 +771,10 @@ fn falls_behind(stretch: &[Reading], window: Duration) -> bool {
     !fell && rises > 1 && early < middle && middle < late && late - early > swing
 }
 
-/// A partition of which nothing is known.
-fn blank(now: UnixNanos) -> PartitionLag {
-    PartitionLag {
-        state: State::Unknown,
-        reason: String::new(),
-        state_since: now,
-        committed: None,
-        log_start: None,
-        end: None,
-        last_stable: None,
-        member: None,
-        lag_messages: None,
-        lag_is_upper_bound: false,
-        lag_by_tools: None,
-        lost_messages: None,
-        open_transaction: None,
-        nothing_readable: false,
-        time_lag: None,
-        in_per_s: None,
-        out_per_s: None,
-        rate_from: None,
-        drain: None,
-        retention_left: None,
-        moved_at: None,
-        rewound: None,
-        read_at: None,
-    }
-}
-
 /// Offsets as they were read last, and nothing of now.
 fn unknown(last: &PartitionLag) -> PartitionLag {
     let last = last.clone();
     PartitionLag {
-        reason: last.reason,
         committed: last.committed,
         log_start: last.log_start,
         end: last.end,
@@ -776,7 +782,7 @@ fn unknown(last: &PartitionLag) -> PartitionLag {
         member: last.member,
         moved_at: last.moved_at,
         read_at: last.read_at,
-        ..blank(last.state_since)
+        ..PartitionLag::unknown(Why::NoCommit, last.state_since)
     }
 }
 
@@ -792,7 +798,7 @@ fn summary(
     config: &Config,
     partitions: BTreeMap<TopicPartition, PartitionLag>,
     now: UnixNanos,
-) -> GroupLag {
+) -> Opened {
     let all = || partitions.values();
     let topics = partitions.keys().map(|key| Arc::clone(&key.topic));
     let topics: BTreeSet<Arc<str>> = topics.collect();
@@ -802,7 +808,7 @@ fn summary(
     let waits = all().filter(|lag| lag.lag_messages != Some(0));
     let caught_up = waits.map(|lag| lag.drain).reduce(|a, b| Some(a?.max(b?)));
     let nothing_read = partitions.is_empty() || facts.error.is_some();
-    GroupLag {
+    let group = GroupLag {
         state: if facts.error.is_some() {
             State::Unknown
         } else {
@@ -846,6 +852,7 @@ fn summary(
         broker_state: facts.broker_state.as_ref().ok().cloned(),
         kind: Arc::clone(&facts.kind),
         topics: topics.into_iter().collect(),
-        partitions,
-    }
+        partitions: Partitions::default(),
+    };
+    Opened { group, partitions }
 }

@@ -237,9 +237,10 @@ impl Bench {
     }
 }
 
-fn only(group: &GroupLag) -> &PartitionLag {
+fn only(group: &GroupLag) -> PartitionLag {
     assert_eq!(group.partitions.len(), 1);
-    group.partitions.values().next().unwrap()
+    let (_, lag) = group.partitions.iter().next().unwrap();
+    lag
 }
 
 /// With ordinary spaces, as a person would type it.

@@ -2,7 +2,7 @@
 
 use highwater_lag::State;
 
-use super::{Bench, at, only, row, said};
+use super::{Bench, at, only, place, row, said};
 
 #[test]
 fn an_open_transaction_is_not_readable_and_says_since_when() {
@@ -17,7 +17,7 @@ fn an_open_transaction_is_not_readable_and_says_since_when() {
     let open = lag.open_transaction.unwrap();
     assert_eq!((open.messages, open.since), (20, at(0)));
     assert_eq!(
-        said(&lag.reason),
+        said(&lag.reason("billing", &place("orders", 0))),
         "billing is up to date on orders/0; 20 messages in a transaction open for 15 s."
     );
 }
