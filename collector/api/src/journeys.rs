@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use futures::future::try_join_all;
 use highwater_flow::{EdgeKind, NodeKind, Topology, TopologyQuery, journey as flow};
 use highwater_model::names::TopicKind;
 use highwater_model::{Correlation, Messaging, Span};
@@ -26,6 +27,8 @@ const KEY_SPANS: usize = 500;
 const SEED_SPANS: usize = 5_000;
 /// Spans read for one need of a journey.
 const NEED_SPANS: usize = 20_000;
+/// Needs of a journey read at once: most of what one takes is waiting, and each may hold that many spans.
+const NEEDS_AT_ONCE: usize = 4;
 const LONGEST_VALUE: usize = 256;
 
 /// Keys under which a value was found.
@@ -103,14 +106,17 @@ pub(crate) async fn journey(
         if needs.is_empty() {
             break;
         }
-        for need in needs {
-            let found = match need {
+        for needs in needs.chunks(NEEDS_AT_ONCE) {
+            let finds = needs.iter().map(async |need| match *need {
                 flow::Need::Trace(trace) => state.store.trace(trace, NEED_SPANS).await,
                 flow::Need::LinksTo { trace, span } => {
                     state.store.linking_to(trace, Some(span), NEED_SPANS).await
                 }
-            };
-            journey.feed(need, spans(found.map_err(failed())?));
+            });
+            let found = try_join_all(finds).await.map_err(failed())?;
+            for (need, found) in needs.iter().zip(found) {
+                journey.feed(*need, spans(found));
+            }
         }
     }
     let view = journey.tell(&Known::read(&state).await?, state.now());
@@ -179,6 +185,10 @@ impl Known {
                 .iter()
                 .filter(move |edge| edge.kind == kind && edge.instrumented)
         };
+        let mut services = HashMap::new();
+        for consumer in edges(EdgeKind::Consumes) {
+            services.entry(&consumer.from).or_insert(&consumer.to);
+        }
         for delivery in edges(EdgeKind::Delivers) {
             let (Some(topic), Some(group)) =
                 (topology.node(&delivery.from), topology.node(&delivery.to))
@@ -188,11 +198,9 @@ impl Known {
             if group.kind != NodeKind::Group {
                 continue;
             }
-            let services = edges(EdgeKind::Consumes).filter(|edge| edge.from == delivery.to);
-            let service = services
-                .filter_map(|edge| topology.node(&edge.to))
-                .next()
-                .map(|node| Arc::clone(&node.name));
+            let service = services.get(&delivery.to).copied();
+            let service = service.and_then(|service| topology.node(service));
+            let service = service.map(|node| Arc::clone(&node.name));
             let reader = flow::Reader {
                 group: Some(Arc::clone(&group.name)),
                 service,

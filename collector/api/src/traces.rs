@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use futures::future::try_join_all;
 use highwater_flow::trace as flow;
 use highwater_model::raw::{Attributes, SpanKind, StatusCode, Value};
 use highwater_model::{Operation, Span, SpanId, TraceId};
@@ -21,8 +22,12 @@ use crate::topology::instant;
 
 /// Spans of one trace sent at most; a page of more would not help anybody.
 pub(crate) const MAX_SPANS: usize = 100_000;
+/// A trace of so few is assembled sooner than another thread would begin to.
+const FEW_SPANS: usize = 256;
 /// Other traces looked into, to name the ends of links.
 const MAX_LINKED: usize = 64;
+/// Of these, read at once.
+const LINKED_AT_ONCE: usize = 4;
 /// Spans that link to a trace, looked at.
 const MAX_REVERSE: usize = 2_000;
 const MAX_TRACES: usize = 200;
@@ -94,14 +99,20 @@ pub(crate) async fn trace(
     }
     let linking = linking.map_err(ApiError::internal("reading linked traces"))?;
     let foreign = foreign_spans(&state, trace_id, &stored, linking.spans).await?;
-    let body = tokio::task::spawn_blocking(move || {
+    let few = stored.len() + foreign.len() <= FEW_SPANS;
+    let assemble = move || {
         let spans: Vec<&Span> = stored.iter().map(|stored| &stored.span).collect();
         let foreign: Vec<&Span> = foreign.iter().map(|stored| &stored.span).collect();
         let view = flow::assemble(trace_id, &spans, &foreign);
         to_wire(&view, &stored, truncated)
-    })
-    .await
-    .map_err(ApiError::internal("assembling the trace"))?;
+    };
+    let body = if few {
+        assemble()
+    } else {
+        tokio::task::spawn_blocking(assemble)
+            .await
+            .map_err(ApiError::internal("assembling the trace"))?
+    };
     json(&headers, &body)
 }
 
@@ -126,18 +137,22 @@ async fn foreign_spans(
         }
     }
     linking.retain(|stored| stored.span.trace_id != id);
-    for (trace, wanted) in targets {
-        let linked = state
-            .store
-            .trace(trace, MAX_SPANS)
+    let targets: Vec<(TraceId, HashSet<SpanId>)> = targets.into_iter().collect();
+    for targets in targets.chunks(LINKED_AT_ONCE) {
+        let finds = targets
+            .iter()
+            .map(|(trace, _)| state.store.trace(*trace, MAX_SPANS));
+        let found = try_join_all(finds)
             .await
             .map_err(ApiError::internal("reading linked traces"))?;
-        linking.extend(
-            linked
-                .spans
-                .into_iter()
-                .filter(|stored| wanted.contains(&stored.span.span_id)),
-        );
+        for ((_, wanted), linked) in targets.iter().zip(found) {
+            linking.extend(
+                linked
+                    .spans
+                    .into_iter()
+                    .filter(|stored| wanted.contains(&stored.span.span_id)),
+            );
+        }
     }
     Ok(linking)
 }

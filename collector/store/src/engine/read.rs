@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use futures::future::try_join_all;
 use highwater_model::{CommittedBlock, Span, SpanId, TraceId, UnixNanos};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -25,7 +26,7 @@ const HEADS_AT_ONCE: usize = 64;
 /// Bodies fetched by one statement hold at most so many bytes, or are one.
 const BODY_BYTES_AT_ONCE: u64 = 8 << 20;
 
-/// So few blocks are read whole, in one go: going from thread to thread for each step takes longer than a body that was
+/// So few blocks are read whole, in one go: a way from thread to thread for each step takes longer than a body that was
 /// not needed.
 const FEW_BLOCKS: usize = 4;
 
@@ -213,8 +214,15 @@ impl Inner {
             damaged: Vec::new(),
             limit,
         };
-        for partition in self.partitions().iter().rev() {
-            let blocks = partition.find(kind, fingerprint).await?;
+        let partitions = self.partitions();
+        // All at once: from thread to thread and back takes longer than a look into an index, the longer the busier the
+        // machine is.
+        let indexes = partitions
+            .iter()
+            .rev()
+            .map(|partition| partition.find(kind, fingerprint));
+        let listed = try_join_all(indexes).await?;
+        for (partition, blocks) in partitions.iter().rev().zip(listed) {
             if blocks.is_empty() {
                 continue;
             }
@@ -253,7 +261,8 @@ impl Inner {
 }
 
 impl Inner {
-    /// Finds what is wanted in a few blocks: one statement, and one task that decodes what is not in memory.
+    /// Finds what is wanted in a few blocks: one statement, and what is not in memory is decoded here. That takes less
+    /// time than two ways from thread to thread, and the threads of pages have nothing else to do.
     async fn find_in(
         &self,
         partition: &Partition,
@@ -280,39 +289,22 @@ impl Inner {
                        JOIN body b ON b.block = h.block WHERE h.block IN (SELECT value FROM json_each(?))";
             fetch(partition, sql, &missing, "blocks").await?
         };
-        let (wanted, rules) = (wanted.clone(), self.options.rules.clone());
-        let (mut found, decoded) = off_the_runtime(move |asked| {
-            let mut decoded = Vec::new();
-            for (block, loaded) in cached {
-                asked.still()?;
-                if let Some((head, body)) = loaded {
-                    found.add(&head, &body, &wanted, &rules);
-                    continue;
-                }
-                let row = rows.iter().find(|row| unsigned(row.get(0)) == block);
-                let Some(row) = row else { continue };
-                let (head, body) = match decode_if(block, row, &wanted) {
-                    Ok(decoded) => decoded,
-                    Err(error) => {
-                        decoded.push(Err(error));
-                        continue;
-                    }
-                };
-                if let Some(body) = &body {
-                    found.add(&head, body, &wanted, &rules);
-                }
-                decoded.push(Ok((head, body)));
+        let rules = &self.options.rules;
+        for (block, loaded) in cached {
+            if let Some((head, body)) = loaded {
+                found.add(&head, &body, wanted, rules);
+                continue;
             }
-            Ok((found, decoded))
-        })
-        .await?;
-        for read in decoded {
-            let Some((head, body)) = partition.damage.leave_out(read)? else {
+            let row = rows.iter().find(|row| unsigned(row.get(0)) == block);
+            let Some(row) = row else { continue };
+            let decoded = decode_if(block, row, wanted);
+            let Some((head, body)) = partition.damage.leave_out(decoded)? else {
                 continue;
             };
-            let key = (id, head.block);
+            let key = (id, block);
             self.heads.put(key, &head, head.head.weight());
             if let Some(body) = body {
+                found.add(&head, &body, wanted, rules);
                 self.bodies.put(key, &body, body.weight());
             }
         }
