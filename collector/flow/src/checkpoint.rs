@@ -114,7 +114,10 @@ struct StoredMessage {
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Encoding into memory cannot fail for these types: no maps of unknown length, no custom errors. Were it to, the
     // empty value deletes the row, and the restart counts from the blocks that are left.
-    postcard::to_allocvec(value).unwrap_or_default()
+    let mut encoded = postcard::to_allocvec(value).unwrap_or_default();
+    // There are many, some of them long, until the store has written all of them.
+    encoded.shrink_to_fit();
+    encoded
 }
 
 /// A delta with its times, so that a row can be read alone.

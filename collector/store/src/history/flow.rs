@@ -13,6 +13,8 @@ const FLOW: &str = "the flow";
 
 /// Rows of one statement: single-row statements cost ten times as much.
 const ROWS_AT_ONCE: usize = 500;
+/// And no more once they hold so many bytes: a statement copies what is bound to it.
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// A mergeable row of the flow's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,6 +38,21 @@ pub struct FlowCheckpoint {
     pub last_block: u64,
 }
 
+/// Cuts rows into those of one statement each.
+fn statements<'r>(mut rows: &'r [&'r FlowRow]) -> impl Iterator<Item = &'r [&'r FlowRow]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let more = rows.iter().take(ROWS_AT_ONCE).take_while(|row| {
+            let fits = bytes < BYTES_AT_ONCE;
+            bytes += row.key.len() + row.value.len();
+            fits
+        });
+        let (these, rest) = rows.split_at(more.count());
+        rows = rest;
+        (!these.is_empty()).then_some(these)
+    })
+}
+
 impl History {
     /// Saves changed rows, what is pending and the last block applied, in one transaction. A row without a value is
     /// deleted.
@@ -54,7 +71,7 @@ impl History {
                     .execute(&mut *transaction)
                     .await?;
             }
-            for chunk in kept.chunks(ROWS_AT_ONCE) {
+            for chunk in statements(&kept) {
                 let mut insert = QueryBuilder::<Sqlite>::new(
                     "INSERT OR REPLACE INTO flow (bucket, key, value) ",
                 );
@@ -162,5 +179,25 @@ impl History {
             .await
             .map_err(cannot_read(FLOW))?;
         Ok(block.map_or(0, unsigned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BYTES_AT_ONCE, FlowRow, ROWS_AT_ONCE, statements};
+
+    #[test]
+    fn a_statement_has_few_rows_or_few_bytes_and_all_rows_have_one() {
+        let row = |bytes: usize| FlowRow {
+            bucket: 0,
+            key: Vec::new(),
+            value: vec![1; bytes],
+        };
+        let (small, large) = (row(1), row(BYTES_AT_ONCE));
+        let mut rows = vec![&small; ROWS_AT_ONCE + 2];
+        rows.extend([&large, &large, &small]);
+        let lengths: Vec<usize> = statements(&rows).map(<[_]>::len).collect();
+        assert_eq!(lengths, [ROWS_AT_ONCE, 3, 1, 1]);
+        assert_eq!(statements(&[]).count(), 0);
     }
 }
