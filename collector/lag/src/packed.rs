@@ -4,7 +4,7 @@
 //! structures with their sentences they took 490 bytes each, twice while the sample before was still being written to
 //! history; here they take some 70, and are opened a group at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +90,7 @@ impl From<BTreeMap<TopicPartition, PartitionLag>> for Partitions {
         let mut writer = Writer {
             base,
             texts: Vec::new(),
+            numbers: HashMap::new(),
             bytes: Vec::with_capacity(80 * partitions.len()),
             one: Vec::new(),
             there: 0,
@@ -117,6 +118,8 @@ impl From<BTreeMap<TopicPartition, PartitionLag>> for Partitions {
 struct Writer {
     base: UnixNanos,
     texts: Vec<Arc<str>>,
+    /// The place of each among the texts.
+    numbers: HashMap<Arc<str>, usize>,
     bytes: Vec<u8>,
     /// The partition that is being written.
     one: Vec<u8>,
@@ -233,12 +236,11 @@ impl Writer {
     }
 
     fn text(&mut self, text: &Arc<str>) {
-        // The same few in a group: its members, or why it cannot be read.
-        let known = self.texts.iter().rposition(|known| known == text);
-        let index = known.unwrap_or_else(|| {
+        let next = self.texts.len();
+        let index = *self.numbers.entry(Arc::clone(text)).or_insert(next);
+        if index == next {
             self.texts.push(Arc::clone(text));
-            self.texts.len() - 1
-        });
+        }
         self.number(index as u64);
     }
 }
