@@ -56,10 +56,10 @@ pub(crate) async fn changes(
         state.in_environment(cluster, &environment)
             && (clusters.is_empty() || clusters.iter().any(|name| name == cluster))
     };
-    // A few of each are enough where most are of this environment.
+    // A few of each are enough where most are of this environment: what was asked for, and one that tells of more.
     let few = limit.saturating_mul(4).min(LOOKED_AT);
     let mut read = Read::of(&state, range, few, &environment, wanted).await?;
-    if read.surely(limit) < limit as usize && few < LOOKED_AT {
+    if read.surely() <= limit as usize && few < LOOKED_AT {
         read = Read::of(&state, range, LOOKED_AT, &environment, wanted).await?;
     }
     let Read { mut changes, upto } = read;
@@ -71,7 +71,7 @@ pub(crate) async fn changes(
 /// What was read of history, the newest first.
 struct Read {
     changes: Vec<wire::ChangeRecord>,
-    /// Where not all was looked at: before this instant some are missing.
+    /// Where not all was looked at: at this instant and before, some are missing.
     upto: Option<Instant>,
 }
 
@@ -145,11 +145,12 @@ impl Read {
         })
     }
 
-    /// So many of the first `limit` are the newest for sure.
-    fn surely(&self, limit: u32) -> usize {
-        let first = self.changes.iter().take(limit as usize);
-        first
-            .filter(|change| self.upto.is_none_or(|upto| change.at >= upto))
-            .count()
+    /// So many are the newest for sure; all, where all was looked at.
+    fn surely(&self) -> usize {
+        let Some(upto) = self.upto else {
+            return usize::MAX;
+        };
+        let sure = self.changes.iter().take_while(|change| change.at > upto);
+        sure.count()
     }
 }
