@@ -26,8 +26,8 @@ pub struct Options {
     /// The file that arrivals are written to ends with so many spans; its spans are then clustered by trace, which
     /// takes memory for each.
     pub partition_spans: u64,
-    /// How much the clustering gives way to other work: its thread's niceness, of which 10 leaves it a tenth of a
-    /// core that another thread wants.
+    /// How much the clustering gives way to ingest: niceness beyond that of the threads that start it, of which 10
+    /// leaves it a tenth of a core that ingest wants.
     pub background_nice: i32,
     /// A segment's index is packed and written once it has so many spans.
     pub seal_spans: u64,
