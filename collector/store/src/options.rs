@@ -31,7 +31,7 @@ pub struct Options {
     pub background_nice: i32,
     /// A segment's index is packed and written once it has so many spans.
     pub seal_spans: u64,
-    /// Identities of spans kept in memory to recognise resends; 20 bytes each.
+    /// Identities of spans kept in memory to recognise resends; 13 bytes each.
     pub recent_spans: usize,
     /// A block holds at most so many spans: reading one span decompresses its block.
     pub block_spans: usize,
