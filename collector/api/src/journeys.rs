@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures::future::try_join_all;
 use highwater_flow::{EdgeKind, NodeKind, Topology, TopologyQuery, journey as flow};
 use highwater_model::names::TopicKind;
-use highwater_model::{Correlation, Messaging, Span};
+use highwater_model::span::Link;
+use highwater_model::{Correlation, Messaging, Span, TraceId};
 use highwater_shared::traces as wire;
-use highwater_store::{Found, SpanReader};
+use highwater_store::{Found, SpanReader, Wanted};
 use serde::Deserialize;
 
 use crate::ApiState;
@@ -27,7 +27,9 @@ const KEY_SPANS: usize = 500;
 const SEED_SPANS: usize = 5_000;
 /// Spans read for one need of a journey.
 const NEED_SPANS: usize = 20_000;
-/// Needs of a journey read at once: most of what one takes is waiting, and each may hold that many spans.
+/// Spans that link to a trace, read along with it.
+const LINKS_AHEAD: usize = 2_000;
+/// Needs of a journey read at once: each may hold that many spans.
 const NEEDS_AT_ONCE: usize = 4;
 const LONGEST_VALUE: usize = 256;
 
@@ -101,26 +103,61 @@ pub(crate) async fn journey(
         )));
     }
     let mut journey = flow::Journey::start(id, seeds, flow::Bounds::default());
+    follow(&state, &mut journey).await.map_err(failed())?;
+    let view = journey.tell(&Known::read(&state).await?, state.now());
+    json(&headers, &to_wire(&view))
+}
+
+/// Reads what the journey needs until it needs no more.
+async fn follow(
+    state: &ApiState,
+    journey: &mut flow::Journey,
+) -> Result<(), highwater_store::StoreError> {
+    // What links to a trace is asked for along with it: nearly always that is the next need.
+    let mut linking: HashMap<TraceId, Vec<Span>> = HashMap::new();
     loop {
         let needs = journey.needs();
         if needs.is_empty() {
-            break;
+            return Ok(());
         }
-        for needs in needs.chunks(NEEDS_AT_ONCE) {
-            let finds = needs.iter().map(async |need| match *need {
-                flow::Need::Trace(trace) => state.store.trace(trace, NEED_SPANS).await,
-                flow::Need::LinksTo { trace, span } => {
-                    state.store.linking_to(trace, Some(span), NEED_SPANS).await
+        let mut unread = Vec::new();
+        for need in needs {
+            match need {
+                flow::Need::LinksTo { trace, span } if linking.contains_key(&trace) => {
+                    let to = |link: &Link| (link.trace_id, link.span_id) == (trace, span);
+                    let came = linking.get(&trace).into_iter().flatten();
+                    let came = came.filter(|from| from.links.iter().any(to));
+                    journey.feed(need, came.cloned().collect());
                 }
-            });
-            let found = try_join_all(finds).await.map_err(failed())?;
-            for (need, found) in needs.iter().zip(found) {
-                journey.feed(*need, spans(found));
+                _ => unread.push(need),
+            }
+        }
+        for needs in unread.chunks(NEEDS_AT_ONCE) {
+            let mut wanted = Vec::with_capacity(2 * needs.len());
+            for need in needs {
+                match *need {
+                    flow::Need::Trace(trace) => {
+                        wanted.push((Wanted::Trace(trace), NEED_SPANS));
+                        wanted.push((Wanted::LinkingTo(trace, None), LINKS_AHEAD));
+                    }
+                    flow::Need::LinksTo { trace, span } => {
+                        wanted.push((Wanted::LinkingTo(trace, Some(span)), NEED_SPANS));
+                    }
+                }
+            }
+            let mut found = state.store.find(&wanted).await?.into_iter();
+            for need in needs {
+                journey.feed(*need, spans(found.next().unwrap_or_default()));
+                if let flow::Need::Trace(trace) = *need {
+                    let ahead = found.next().unwrap_or_default();
+                    // More of them than were asked for: each span's own are then asked for when they are needed.
+                    if !ahead.truncated {
+                        linking.insert(trace, spans(ahead));
+                    }
+                }
             }
         }
     }
-    let view = journey.tell(&Known::read(&state).await?, state.now());
-    json(&headers, &to_wire(&view))
 }
 
 fn spans(found: Found) -> Vec<Span> {

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures::future::try_join_all;
 use highwater_flow::trace as flow;
 use highwater_model::raw::{Attributes, SpanKind, StatusCode, Value};
 use highwater_model::{Operation, Span, SpanId, TraceId};
 use highwater_shared::traces as wire;
 use highwater_store::search::TraceHit;
-use highwater_store::{SpanReader, StoredSpan};
+use highwater_store::{SpanReader, StoredSpan, Wanted};
 use serde::Deserialize;
 
 use crate::ApiState;
@@ -88,16 +87,17 @@ pub(crate) async fn trace(
             "{id:?} is not a trace id: 32 hexadecimal digits, not all 0"
         ))
     })?;
-    let (found, linking) = tokio::join!(
-        state.store.trace(trace_id, MAX_SPANS),
-        state.store.linking_to(trace_id, None, MAX_REVERSE),
-    );
+    let wanted = [
+        (Wanted::Trace(trace_id), MAX_SPANS),
+        (Wanted::LinkingTo(trace_id, None), MAX_REVERSE),
+    ];
+    let found = state.store.find(&wanted).await;
     let found = found.map_err(ApiError::internal("reading the trace"))?;
-    let (stored, truncated) = (found.spans, found.truncated);
+    let [of_trace, linking] = found.try_into().unwrap_or_default();
+    let (stored, truncated) = (of_trace.spans, of_trace.truncated);
     if stored.is_empty() {
         return Err(ApiError::NotFound(format!("No trace {id} is stored.")));
     }
-    let linking = linking.map_err(ApiError::internal("reading linked traces"))?;
     let foreign = foreign_spans(&state, trace_id, &stored, linking.spans).await?;
     let few = stored.len() + foreign.len() <= FEW_SPANS;
     let assemble = move || {
@@ -139,10 +139,13 @@ async fn foreign_spans(
     linking.retain(|stored| stored.span.trace_id != id);
     let targets: Vec<(TraceId, HashSet<SpanId>)> = targets.into_iter().collect();
     for targets in targets.chunks(LINKED_AT_ONCE) {
-        let finds = targets
+        let wanted: Vec<(Wanted, usize)> = targets
             .iter()
-            .map(|(trace, _)| state.store.trace(*trace, MAX_SPANS));
-        let found = try_join_all(finds)
+            .map(|(trace, _)| (Wanted::Trace(*trace), MAX_SPANS))
+            .collect();
+        let found = state
+            .store
+            .find(&wanted)
             .await
             .map_err(ApiError::internal("reading linked traces"))?;
         for ((_, wanted), linked) in targets.iter().zip(found) {

@@ -47,4 +47,4 @@ pub use history::{
 pub use options::Options;
 pub use query::{Expr, ParseError, parse};
 pub use search::{Cursor, SearchPage, SearchQuery, TraceHit};
-pub use spans::{Found, SpanReader, SpanWriter, StoredSpan, Written};
+pub use spans::{Found, SpanReader, SpanWriter, StoredSpan, Wanted, Written};

@@ -32,6 +32,19 @@ pub struct Found {
     pub truncated: bool,
 }
 
+/// What spans are found by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// The spans of a trace.
+    Trace(TraceId),
+    /// Those that carry a correlation value, whatever its key.
+    Correlation(Arc<str>),
+    /// Those that link to a trace, or to one span of it.
+    LinkingTo(TraceId, Option<SpanId>),
+    /// Those that name a record by topic, partition and offset, on themselves or on a link.
+    Record(Arc<str>, i32, i64),
+}
+
 /// What a write did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Written {
@@ -63,11 +76,31 @@ pub trait SpanWriter: Send + Sync {
 
 /// Finds spans. Cheap to clone; reading never makes a writer wait.
 pub trait SpanReader: Clone + Send + Sync + 'static {
+    /// What each of several keys finds, at most so many spans of each. What they share is read once: ask for what is
+    /// wanted together in one call.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn find(&self, wanted: &[(Wanted, usize)]) -> impl Future<Output = Result<Vec<Found>>> + Send;
+
+    /// What one key finds, at most `limit` spans.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn find_one(&self, wanted: Wanted, limit: usize) -> impl Future<Output = Result<Found>> + Send {
+        async move {
+            let found = self.find(&[(wanted, limit)]).await?;
+            Ok(found.into_iter().next().unwrap_or_default())
+        }
+    }
+
     /// The spans of a trace, at most `limit`.
     ///
     /// # Errors
     /// When a file cannot be read.
-    fn trace(&self, id: TraceId, limit: usize) -> impl Future<Output = Result<Found>> + Send;
+    fn trace(&self, id: TraceId, limit: usize) -> impl Future<Output = Result<Found>> + Send {
+        self.find_one(Wanted::Trace(id), limit)
+    }
 
     /// The spans that carry a correlation value, whatever its key.
     ///
@@ -77,7 +110,9 @@ pub trait SpanReader: Clone + Send + Sync + 'static {
         &self,
         value: &str,
         limit: usize,
-    ) -> impl Future<Output = Result<Found>> + Send;
+    ) -> impl Future<Output = Result<Found>> + Send {
+        self.find_one(Wanted::Correlation(value.into()), limit)
+    }
 
     /// The spans that link to a trace, or to one span of it.
     ///
@@ -88,7 +123,9 @@ pub trait SpanReader: Clone + Send + Sync + 'static {
         trace: TraceId,
         span: Option<SpanId>,
         limit: usize,
-    ) -> impl Future<Output = Result<Found>> + Send;
+    ) -> impl Future<Output = Result<Found>> + Send {
+        self.find_one(Wanted::LinkingTo(trace, span), limit)
+    }
 
     /// The spans that name a record, on themselves or on a link: who sent it, and who read it.
     ///
@@ -100,7 +137,9 @@ pub trait SpanReader: Clone + Send + Sync + 'static {
         partition: i32,
         offset: i64,
         limit: usize,
-    ) -> impl Future<Output = Result<Found>> + Send;
+    ) -> impl Future<Output = Result<Found>> + Send {
+        self.find_one(Wanted::Record(topic.into(), partition, offset), limit)
+    }
 
     /// The traces that match, the newest first. Dropping the future stops the search.
     ///

@@ -11,7 +11,7 @@ use highwater_model::normalise::Rules;
 use highwater_model::{TraceId, UnixNanos};
 use sqlx::Row;
 
-use super::partition::Partition;
+use super::partition::{Key, Partition};
 use super::read::{Asked, LoadedBlock, LoadedHead, by_size, off_the_runtime};
 use super::sqlite::{int, unsigned};
 use super::store::{Inner, Store};
@@ -21,7 +21,7 @@ use crate::block::fingerprint::{self, Kind};
 use crate::error::Result;
 use crate::query::{Comparison, Expr, Field, SpanFacts, Test, TraceContext, Truth};
 use crate::search::{Cursor, SearchPage, SearchQuery, TraceHit};
-use crate::spans::SpanReader;
+use crate::spans::{Found, SpanReader, Wanted};
 
 /// Rows of `meta` fetched by one statement.
 const METAS_AT_ONCE: i64 = 512;
@@ -70,7 +70,7 @@ struct Hints {
     service: Option<String>,
     failed: bool,
     min_duration: u64,
-    keys: Vec<(Kind, fingerprint::Fingerprint)>,
+    keys: Vec<Key>,
 }
 
 impl Hints {
@@ -196,54 +196,60 @@ impl Search<'_> {
     }
 
     async fn begin(&mut self) -> Result<()> {
-        for partition in self.inner.partitions().iter() {
+        let (from, last) = (self.query.from.0, self.query.to.0 - 1);
+        let partitions = self.inner.partitions();
+        // Saturated as `meta` is, so that what lies beyond its numbers is kept in.
+        let in_range = partitions.iter().filter(|partition| {
             let facts = partition.facts();
-            let from = self.query.from.0;
-            // Saturated as `meta` is, so that what lies beyond its numbers is kept in.
-            if facts.blocks == 0
-                || int(facts.max_start) < int(from)
-                || int(facts.min_start) > int(self.query.to.0 - 1)
-            {
-                continue;
-            }
-            self.page.total += total(partition, from, self.query.to.0 - 1).await?;
-            let mut walk = Walk {
-                partition: Arc::clone(partition),
-                page: VecDeque::new(),
-                unread: Some((int(facts.max_start), i64::MAX)),
-                among: None,
-            };
-            if let Some(blocks) = self.with_keys(partition).await? {
-                if blocks.len() > BLOCKS_BY_NUMBER {
-                    walk.among = Some(blocks);
-                } else {
-                    walk.page = self.by_number(partition, blocks).await?;
-                    walk.unread = None;
-                }
-            }
+            facts.blocks > 0
+                && int(facts.max_start) >= int(from)
+                && int(facts.min_start) <= int(last)
+        });
+        // All at once: each waits for other threads more than it works.
+        let begun = in_range.map(async |partition| {
+            let walk = self.walk(partition);
+            let (total, walk) = tokio::join!(total(partition, from, last), walk);
+            Ok((total?, walk?))
+        });
+        let begun: Vec<(u64, Walk)> = try_join_all(begun).await?;
+        for (total, walk) in begun {
+            self.page.total += total;
             self.walks.push(walk);
         }
         Ok(())
     }
 
+    async fn walk(&self, partition: &Arc<Partition>) -> Result<Walk> {
+        let mut walk = Walk {
+            partition: Arc::clone(partition),
+            page: VecDeque::new(),
+            unread: Some((int(partition.facts().max_start), i64::MAX)),
+            among: None,
+        };
+        if let Some(blocks) = self.with_keys(partition).await? {
+            if blocks.len() > BLOCKS_BY_NUMBER {
+                walk.among = Some(blocks);
+            } else {
+                walk.page = self.by_number(partition, blocks).await?;
+                walk.unread = None;
+            }
+        }
+        Ok(walk)
+    }
+
     /// The blocks that have every key that a match must have; `None` when there is no key that the index has.
     async fn with_keys(&self, partition: &Partition) -> Result<Option<HashSet<u64>>> {
-        let mut blocks: Option<HashSet<u64>> = None;
-        for (kind, fingerprint) in &self.hints.keys {
-            if *kind == Kind::Attribute && !partition.attributes {
-                continue;
-            }
-            let found: HashSet<u64> = partition
-                .find(*kind, *fingerprint)
-                .await?
-                .into_iter()
-                .collect();
-            blocks = Some(match blocks {
-                Some(before) => &before & &found,
-                None => found,
-            });
+        let keys = self.hints.keys.iter().copied();
+        let keys: Vec<Key> = keys
+            .filter(|(kind, _)| *kind != Kind::Attribute || partition.attributes)
+            .collect();
+        if keys.is_empty() {
+            return Ok(None);
         }
-        Ok(blocks)
+        let found = partition.find(&keys).await?.into_iter();
+        Ok(found
+            .map(|blocks| blocks.into_iter().collect::<HashSet<u64>>())
+            .reduce(|before, found| &before & &found))
     }
 
     async fn by_number(
@@ -421,45 +427,28 @@ impl Search<'_> {
                 self.candidate_of.remove(&place.1);
                 self.decided.insert(place.1);
             }
-            let whole = next.into_iter().map(|place| self.read_whole(store, place));
-            for hit in try_join_all(whole).await? {
+            for hit in self.read_whole(store, next).await? {
                 self.verified(hit);
             }
         }
     }
 
-    /// Reads a trace whole and finds its true place, which is never newer than the candidate's.
-    async fn read_whole(&self, store: &Store, (start, trace): Place) -> Result<TraceHit> {
-        let found = store.trace(trace, TraceHit::MAX_SPANS).await?;
+    /// Reads traces whole and finds their true places, which are never newer than the candidates'.
+    async fn read_whole(&self, store: &Store, places: Vec<Place>) -> Result<Vec<TraceHit>> {
+        let wanted = places
+            .iter()
+            .map(|(_, trace)| (Wanted::Trace(*trace), TraceHit::MAX_SPANS));
+        let found = store.find(&wanted.collect::<Vec<_>>()).await?;
         let filter = Arc::clone(&self.filter);
         let range = self.query.from..self.query.to;
-        let mut hit = off_the_runtime(move |_| {
-            let context = TraceContext::of(found.spans.iter().map(|stored| &stored.span));
-            let matched = (0..found.spans.len()).filter(|i| {
-                let stored = &found.spans[*i];
-                range.contains(&stored.span.start)
-                    && SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span)
-                        .in_trace(&context, *i)
-                        .truth(&filter)
-                        == Truth::Yes
+        off_the_runtime(move |asked| {
+            let hits = places.into_iter().zip(found).map(|(place, found)| {
+                asked.still()?;
+                Ok(hit(place, found, &filter, &range))
             });
-            let matched: Vec<usize> = matched.collect();
-            let spans: Vec<_> = found.spans.into_iter().map(|stored| stored.span).collect();
-            let newest = matched.iter().map(|i| spans[*i].start).max();
-            Ok(TraceHit {
-                trace_id: trace,
-                newest: newest.unwrap_or_default(),
-                spans,
-                matched,
-                truncated: found.truncated,
-            })
+            hits.collect()
         })
-        .await?;
-        if hit.matched.is_empty() && hit.truncated {
-            // What matched may be among the spans that were not given.
-            hit.newest = UnixNanos(start);
-        }
-        Ok(hit)
+        .await
     }
 
     fn verified(&mut self, hit: TraceHit) {
@@ -472,6 +461,36 @@ impl Search<'_> {
         if self.below.is_none_or(|below| place < below) {
             self.verified.insert(place, hit);
         }
+    }
+}
+
+/// What of a whole trace matches.
+fn hit(
+    (start, trace): Place,
+    found: Found,
+    filter: &Expr,
+    range: &std::ops::Range<UnixNanos>,
+) -> TraceHit {
+    let context = TraceContext::of(found.spans.iter().map(|stored| &stored.span));
+    let matched = (0..found.spans.len()).filter(|i| {
+        let stored = &found.spans[*i];
+        range.contains(&stored.span.start)
+            && SpanFacts::from_span(&stored.origin, &stored.raw, &stored.span)
+                .in_trace(&context, *i)
+                .truth(filter)
+                == Truth::Yes
+    });
+    let matched: Vec<usize> = matched.collect();
+    let spans: Vec<_> = found.spans.into_iter().map(|stored| stored.span).collect();
+    let newest = matched.iter().map(|i| spans[*i].start).max();
+    // What matched may be among the spans that were not given.
+    let unsure = matched.is_empty() && found.truncated;
+    TraceHit {
+        trace_id: trace,
+        newest: newest.unwrap_or(UnixNanos(if unsure { start } else { 0 })),
+        spans,
+        matched,
+        truncated: found.truncated,
     }
 }
 

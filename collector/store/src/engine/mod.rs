@@ -1,13 +1,15 @@
 //! The embedded engine: append-only blocks in SQLite files, one file a span of arrivals.
 //!
 //! `catalog` lists the files; `partition` is one of them; `store` writes and seals; `cluster` writes again by trace;
-//! `merge` keeps their index in few places; `retain` retires; `room` watches the disk; `read` finds by key and scans; `find_traces` searches. Writing holds one connection under one async mutex. Reading goes through a pool of
-//! each file, and through decoded blocks in a cache: with SQLite's log, neither waits for the other.
+//! `merge` keeps their index in few places; `retain` retires; `room` watches the disk; `read` loads blocks and scans
+//! them; `find` finds by key; `find_traces` searches. Writing holds one connection under one async mutex. Reading goes
+//! through a pool of each file, and through decoded blocks in a cache: with SQLite's log, neither waits for the other.
 
 mod cache;
 mod catalog;
 mod cluster;
 mod damage;
+mod find;
 mod find_traces;
 mod inspect;
 mod merge;

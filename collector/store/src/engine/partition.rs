@@ -24,6 +24,9 @@ use crate::error::{Result, StoreError};
 /// Blocks read at once when the open segment's index is rebuilt.
 const REBUILD_CHUNK: i64 = 16;
 
+/// What an index finds blocks by.
+pub(super) type Key = (Kind, Fingerprint);
+
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) listed: Listed,
@@ -256,46 +259,55 @@ impl Partition {
         Err(StoreError::Read { what, source })
     }
 
-    /// The blocks that may hold a key, newest first, each once.
-    pub(super) async fn find(&self, kind: Kind, fingerprint: Fingerprint) -> Result<Vec<u64>> {
-        let mut blocks = Vec::new();
+    /// The blocks that may hold each of some keys, newest first, each once.
+    pub(super) async fn find(&self, keys: &[Key]) -> Result<Vec<Vec<u64>>> {
+        let mut blocks_of = vec![Vec::new(); keys.len()];
         let packed = {
             // Memory first: a segment leaves it only after it is on disk, so it is seen in one of the two.
             let memory = self.memory.read();
-            memory.open.find(kind, fingerprint, &mut blocks);
-            for frozen in &memory.frozen {
-                frozen.find(kind, fingerprint, &mut blocks);
+            for (&(kind, fingerprint), blocks) in keys.iter().zip(&mut blocks_of) {
+                memory.open.find(kind, fingerprint, blocks);
+                for frozen in &memory.frozen {
+                    frozen.find(kind, fingerprint, blocks);
+                }
             }
             memory.packed
         };
         if packed {
-            self.find_on_disk(kind, fingerprint, &mut blocks).await?;
+            self.find_on_disk(keys, &mut blocks_of).await?;
         }
-        blocks.sort_unstable_by(|a, b| b.cmp(a));
-        blocks.dedup();
-        Ok(blocks)
+        for blocks in &mut blocks_of {
+            blocks.sort_unstable_by(|a, b| b.cmp(a));
+            blocks.dedup();
+        }
+        Ok(blocks_of)
     }
 
-    /// Appends the blocks that the packed segments name.
-    async fn find_on_disk(
-        &self,
-        kind: Kind,
-        fingerprint: Fingerprint,
-        blocks: &mut Vec<u64>,
-    ) -> Result<()> {
+    /// Appends the blocks that the packed segments name. One statement, whatever the number of keys.
+    async fn find_on_disk(&self, keys: &[Key], blocks_of: &mut [Vec<u64>]) -> Result<()> {
+        let keys_as_numbers: Vec<[u32; 2]> = keys
+            .iter()
+            .map(|&(kind, fingerprint)| [u32::from(kind as u8), fingerprint])
+            .collect();
         // A join would leave SQLite the choice to read all of `ix` and look each row's segment up, and it took it.
         let rows = sqlx::query(
-            "SELECT first_block, last_block, (SELECT entries FROM ix WHERE segment = segment.id AND kind = ?1 \
-             AND bucket <= ?2 ORDER BY bucket DESC LIMIT 1) FROM segment",
+            "SELECT first_block, last_block, (SELECT entries FROM ix WHERE segment = segment.id \
+             AND kind = wanted.value ->> 0 AND bucket <= wanted.value ->> 1 ORDER BY bucket DESC LIMIT 1), \
+             wanted.key FROM json_each(?) wanted CROSS JOIN segment",
         )
-        .bind(kind as u8)
-        .bind(fingerprint)
+        .bind(format!("{keys_as_numbers:?}"))
         .fetch_all(&self.readers)
         .await;
         match rows {
             Ok(rows) => {
                 for row in rows {
                     let first = unsigned(row.get(0));
+                    let of = unsigned(row.get(3)) as usize;
+                    let (Some(&(_, fingerprint)), Some(blocks)) =
+                        (keys.get(of), blocks_of.get_mut(of))
+                    else {
+                        continue;
+                    };
                     // Null where the segment has no key of this kind.
                     let bucket = row
                         .try_get::<Option<&[u8]>, _>(2)
@@ -314,7 +326,10 @@ impl Partition {
             }
             Err(source) if is_damage(&source) => {
                 self.damage.of_file(&format!("an index: {source}"));
-                blocks.extend(self.all_blocks(0, u64::MAX).await?);
+                let all = self.all_blocks(0, u64::MAX).await?;
+                for blocks in blocks_of {
+                    blocks.extend_from_slice(&all);
+                }
             }
             Err(source) => self.read_error("the index", source)?,
         }

@@ -1,11 +1,10 @@
-//! Finding by key, and scanning.
+//! Loading blocks, and scanning them.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use futures::future::try_join_all;
-use highwater_model::{CommittedBlock, Span, SpanId, TraceId, UnixNanos};
+use highwater_model::{CommittedBlock, Span, UnixNanos};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -14,21 +13,15 @@ use super::sqlite::{int, is_damage, unsigned};
 use super::store::{Inner, Store};
 use crate::block::Corrupt;
 use crate::block::body::Body;
-use crate::block::fingerprint::{self, Fingerprint, Kind};
-use crate::block::head::{Head, RowView};
-use crate::block::recent::IdentitySet;
+use crate::block::head::Head;
 use crate::error::{Result, StoreError};
 use crate::search::{SearchPage, SearchQuery};
-use crate::spans::{Found, SpanReader, StoredSpan};
+use crate::spans::{Found, SpanReader, Wanted};
 
 /// Heads fetched by one statement.
-const HEADS_AT_ONCE: usize = 64;
+pub(super) const HEADS_AT_ONCE: usize = 64;
 /// Bodies fetched by one statement hold at most so many bytes, or are one.
 const BODY_BYTES_AT_ONCE: u64 = 8 << 20;
-
-/// So few blocks are read whole, in one go: a way from thread to thread for each step takes longer than a body that was
-/// not needed.
-const FEW_BLOCKS: usize = 4;
 
 /// A decoded head with what `meta` adds.
 #[derive(Debug)]
@@ -38,70 +31,19 @@ pub(super) struct LoadedHead {
     pub(super) head: Head,
 }
 
+impl LoadedHead {
+    /// Out of a row of block, arrival and columns.
+    pub(super) fn decode(block: u64, row: &SqliteRow) -> Result<Self> {
+        Ok(Self {
+            block,
+            arrived: UnixNanos(unsigned(row.get(1))),
+            head: decode_head(block, row.get(2))?,
+        })
+    }
+}
+
 /// A block's head and body.
 pub(super) type LoadedBlock = (Arc<LoadedHead>, Arc<Body>);
-
-/// What is looked for: the key in the index, and the test that leaves out what only shares its fingerprint.
-#[derive(Clone, Debug)]
-enum Wanted {
-    Trace(TraceId),
-    Correlation(Arc<str>),
-    LinkingTo(TraceId, Option<SpanId>),
-    Record(Arc<str>, i32, i64),
-}
-
-impl Wanted {
-    fn key(&self) -> (Kind, Fingerprint) {
-        match self {
-            Self::Trace(id) => (Kind::Trace, fingerprint::trace(*id)),
-            Self::Correlation(value) => (Kind::Correlation, fingerprint::correlation(value)),
-            Self::LinkingTo(trace, _) => (Kind::LinkTarget, fingerprint::link_target(*trace)),
-            Self::Record(topic, partition, offset) => (
-                Kind::Record,
-                fingerprint::record(topic, *partition, *offset),
-            ),
-        }
-    }
-
-    /// Whether a span may be meant, by its block's head.
-    fn may_be(&self, row: RowView<'_>) -> bool {
-        match self {
-            Self::Trace(id) => row.trace() == *id,
-            Self::Correlation(value) => row.correlations().any(|other| other == &**value),
-            Self::LinkingTo(trace, _) => {
-                let target = fingerprint::link_target(*trace);
-                row.link_fingerprints().contains(&target)
-            }
-            Self::Record(topic, partition, offset) => {
-                row.destination() == Some(topic)
-                    && (!row.link_fingerprints().is_empty()
-                        || (row.row.partition, row.row.offset) == (Some(*partition), Some(*offset)))
-            }
-        }
-    }
-
-    /// Whether a span is meant.
-    fn is(&self, span: &Span) -> bool {
-        match self {
-            Self::Trace(id) => span.trace_id == *id,
-            Self::Correlation(value) => span.correlations.iter().any(|c| c.value == *value),
-            Self::LinkingTo(trace, target) => span.links.iter().any(|link| {
-                link.trace_id == *trace && target.is_none_or(|target| link.span_id == target)
-            }),
-            Self::Record(topic, partition, offset) => {
-                span.messaging.as_ref().is_some_and(|messaging| {
-                    let record = (Some(*partition), Some(*offset));
-                    messaging.destination.as_ref() == Some(topic)
-                        && ((messaging.partition, messaging.offset) == record
-                            || span
-                                .links
-                                .iter()
-                                .any(|link| (link.partition, link.offset) == record))
-                })
-            }
-        }
-    }
-}
 
 impl Inner {
     /// Loads the heads of `blocks`, in their order; those that are gone are left out.
@@ -127,12 +69,7 @@ impl Inner {
             let heads = off_the_runtime(move |asked| {
                 let heads = rows.iter().map(|row| {
                     asked.still()?;
-                    let block = unsigned(row.get(0));
-                    Ok(LoadedHead {
-                        block,
-                        arrived: UnixNanos(unsigned(row.get(1))),
-                        head: decode_head(block, row.get(2))?,
-                    })
+                    LoadedHead::decode(unsigned(row.get(0)), row)
                 });
                 Ok(heads.collect::<Vec<Result<_>>>())
             })
@@ -205,182 +142,6 @@ impl Inner {
         }
         Ok(loaded)
     }
-
-    async fn find(&self, wanted: Wanted, limit: usize) -> Result<Found> {
-        let (kind, fingerprint) = wanted.key();
-        let mut found = Finder {
-            seen: IdentitySet::default(),
-            found: Found::default(),
-            damaged: Vec::new(),
-            limit,
-        };
-        let partitions = self.partitions();
-        // All at once: from thread to thread and back takes longer than a look into an index, the longer the busier the
-        // machine is.
-        let indexes = partitions
-            .iter()
-            .rev()
-            .map(|partition| partition.find(kind, fingerprint));
-        let listed = try_join_all(indexes).await?;
-        for (partition, blocks) in partitions.iter().rev().zip(listed) {
-            if blocks.is_empty() {
-                continue;
-            }
-            if blocks.len() <= FEW_BLOCKS {
-                found = self.find_in(partition, &blocks, &wanted, found).await?;
-                if found.found.truncated {
-                    return Ok(found.finish());
-                }
-                continue;
-            }
-            for chunk in blocks.chunks(HEADS_AT_ONCE) {
-                let mut heads = self.heads(partition, chunk).await?;
-                heads.retain(|head| head.head.rows().any(|row| wanted.may_be(row)));
-                for group in by_size(&heads) {
-                    let loaded = self.bodies(partition, group).await?;
-                    let (wanted, rules) = (wanted.clone(), self.options.rules.clone());
-                    found = off_the_runtime(move |asked| {
-                        for (head, body) in &loaded {
-                            asked.still()?;
-                            found.add(head, body, &wanted, &rules);
-                        }
-                        Ok(found)
-                    })
-                    .await?;
-                    for (block, reason) in found.damaged.drain(..) {
-                        partition.damage.of_block(block, &reason);
-                    }
-                }
-                if found.found.truncated {
-                    return Ok(found.finish());
-                }
-            }
-        }
-        Ok(found.finish())
-    }
-}
-
-impl Inner {
-    /// Finds what is wanted in a few blocks: one statement, and what is not in memory is decoded here. That takes less
-    /// time than two ways from thread to thread, and the threads of pages have nothing else to do.
-    async fn find_in(
-        &self,
-        partition: &Partition,
-        blocks: &[u64],
-        wanted: &Wanted,
-        mut found: Finder,
-    ) -> Result<Finder> {
-        let id = partition.listed.id;
-        let blocks = blocks.iter().filter(|block| !partition.damage.has(**block));
-        let cached: Vec<(u64, Option<LoadedBlock>)> = blocks
-            .map(|block| {
-                let key = (id, *block);
-                (*block, self.heads.get(key).zip(self.bodies.get(key)))
-            })
-            .collect();
-        let missing: Vec<u64> = cached
-            .iter()
-            .filter_map(|(block, loaded)| loaded.is_none().then_some(*block))
-            .collect();
-        let rows = if missing.is_empty() {
-            Vec::new()
-        } else {
-            let sql = "SELECT h.block, m.arrived, h.columns, b.spans FROM head h JOIN meta m ON m.block = h.block \
-                       JOIN body b ON b.block = h.block WHERE h.block IN (SELECT value FROM json_each(?))";
-            fetch(partition, sql, &missing, "blocks").await?
-        };
-        let rules = &self.options.rules;
-        for (block, loaded) in cached {
-            if let Some((head, body)) = loaded {
-                found.add(&head, &body, wanted, rules);
-                continue;
-            }
-            let row = rows.iter().find(|row| unsigned(row.get(0)) == block);
-            let Some(row) = row else { continue };
-            let decoded = decode_if(block, row, wanted);
-            let Some((head, body)) = partition.damage.leave_out(decoded)? else {
-                continue;
-            };
-            let key = (id, block);
-            self.heads.put(key, &head, head.head.weight());
-            if let Some(body) = body {
-                found.add(&head, &body, wanted, rules);
-                self.bodies.put(key, &body, body.weight());
-            }
-        }
-        for (block, reason) in found.damaged.drain(..) {
-            partition.damage.of_block(block, &reason);
-        }
-        Ok(found)
-    }
-}
-
-/// Decodes a block; only its head, where that tells that nothing in it is wanted.
-fn decode_if(
-    block: u64,
-    row: &SqliteRow,
-    wanted: &Wanted,
-) -> Result<(Arc<LoadedHead>, Option<Arc<Body>>)> {
-    let head = LoadedHead {
-        block,
-        arrived: UnixNanos(unsigned(row.get(1))),
-        head: decode_head(block, row.get(2))?,
-    };
-    let body = if head.head.rows().any(|row| wanted.may_be(row)) {
-        Some(Arc::new(decode_body(block, row.get(3), &head.head)?))
-    } else {
-        None
-    };
-    Ok((Arc::new(head), body))
-}
-
-/// Collects what is wanted out of blocks, the newest block first.
-struct Finder {
-    seen: IdentitySet,
-    found: Found,
-    /// Blocks with a span that could not be read; the others of the block count.
-    damaged: Vec<(u64, Corrupt)>,
-    limit: usize,
-}
-
-impl Finder {
-    fn add(
-        &mut self,
-        head: &LoadedHead,
-        body: &Body,
-        wanted: &Wanted,
-        rules: &highwater_model::normalise::Rules,
-    ) {
-        for row in head.head.rows().filter(|row| wanted.may_be(*row)) {
-            let stored = body.stored(row, head.arrived, rules);
-            let stored = match stored {
-                Ok(stored) => stored,
-                Err(reason) => {
-                    self.damaged.push((head.block, reason));
-                    continue;
-                }
-            };
-            if !wanted.is(&stored.span) {
-                continue;
-            }
-            // A resend that came too late to be recognised is dropped here.
-            if !self.seen.insert(row.identity()) {
-                continue;
-            }
-            if self.found.spans.len() >= self.limit {
-                self.found.truncated = true;
-                return;
-            }
-            self.found.spans.push(stored);
-        }
-    }
-
-    fn finish(mut self) -> Found {
-        self.found
-            .spans
-            .sort_by_key(|stored: &StoredSpan| (stored.span.start, stored.span.span_id));
-        self.found
-    }
 }
 
 /// Cuts a run of heads into groups whose bodies fit in memory together.
@@ -400,7 +161,7 @@ pub(super) fn by_size(heads: &[Arc<LoadedHead>]) -> Vec<&[Arc<LoadedHead>]> {
     groups
 }
 
-async fn fetch(
+pub(super) async fn fetch(
     partition: &Partition,
     sql: &'static str,
     blocks: &[u64],
@@ -513,34 +274,8 @@ fn replayed(
 }
 
 impl SpanReader for Store {
-    async fn trace(&self, id: TraceId, limit: usize) -> Result<Found> {
-        self.inner.find(Wanted::Trace(id), limit).await
-    }
-
-    async fn by_correlation(&self, value: &str, limit: usize) -> Result<Found> {
-        self.inner
-            .find(Wanted::Correlation(value.into()), limit)
-            .await
-    }
-
-    async fn linking_to(
-        &self,
-        trace: TraceId,
-        span: Option<SpanId>,
-        limit: usize,
-    ) -> Result<Found> {
-        self.inner.find(Wanted::LinkingTo(trace, span), limit).await
-    }
-
-    async fn by_offset(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-        limit: usize,
-    ) -> Result<Found> {
-        let wanted = Wanted::Record(topic.into(), partition, offset);
-        self.inner.find(wanted, limit).await
+    async fn find(&self, wanted: &[(Wanted, usize)]) -> Result<Vec<Found>> {
+        self.inner.find(wanted).await
     }
 
     async fn search(&self, query: &SearchQuery) -> Result<SearchPage> {

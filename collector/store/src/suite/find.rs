@@ -6,7 +6,7 @@ use highwater_model::{TraceId, UnixNanos};
 use super::{Engine, small};
 use crate::query::{Expr, parse};
 use crate::search::SearchQuery;
-use crate::spans::{Found, SpanReader, SpanWriter};
+use crate::spans::{Found, SpanReader, SpanWriter, Wanted};
 use crate::testing::{Sent, at, batch, origin, plain, span_id, text, trace_id, with};
 
 async fn written<E: Engine>(sent: &[Sent]) -> (E, E::Store) {
@@ -144,6 +144,57 @@ pub(super) async fn a_record_finds_who_sent_it_and_who_read_it<E: Engine>() {
         let found = store.by_offset(topic, partition, offset, 10).await.unwrap();
         assert!(found.spans.is_empty());
     }
+}
+
+/// A key in many blocks, keys in a few that they share, one in none: each finds its own, up to its own limit.
+pub(super) async fn keys_asked_for_together_find_what_each_is_of<E: Engine>() {
+    let header = |value: &str| {
+        let values = Value::Array(vec![text(value)]);
+        [("messaging.header.correlation_id", values)]
+    };
+    let sent: Vec<_> = (0..240)
+        .map(|n| {
+            let value = if n < 2 { "rare" } else { "common" };
+            let mut span = plain(n % 60, n / 60, at(n));
+            span.links = vec![RawLink {
+                trace_id: trace_id(100 + n % 2),
+                span_id: span_id(n % 4),
+                attributes: Vec::new(),
+            }];
+            let span = kafka(span, SpanKind::Producer, n as i64);
+            (origin("shop"), with(span, &header(value)))
+        })
+        .collect();
+    let (_engine, store) = written::<E>(&sent).await;
+    let wanted = [
+        (Wanted::Trace(trace_id(7)), 9),
+        (Wanted::Correlation("common".into()), 500),
+        (Wanted::Correlation("rare".into()), 1),
+        (Wanted::Trace(trace_id(99)), 9),
+        (Wanted::LinkingTo(trace_id(101), Some(span_id(3))), 500),
+        (Wanted::Record("orders".into(), 3, 67), 9),
+        (Wanted::Trace(trace_id(7)), 3),
+    ];
+    let found = store.find(&wanted).await.unwrap();
+    let counts = found
+        .iter()
+        .map(|found| (found.spans.len(), found.truncated));
+    let expected = [
+        (4, false),
+        (238, false),
+        (1, true),
+        (0, false),
+        (60, false),
+        (1, false),
+        (3, true),
+    ];
+    assert!(counts.eq(expected));
+    assert_eq!(traces(&found[0]), [trace_id(7); 4]);
+    assert_eq!(traces(&found[5]), [trace_id(7)]);
+    for ((wanted, limit), together) in wanted.into_iter().zip(found) {
+        assert_eq!(store.find_one(wanted, limit).await.unwrap(), together);
+    }
+    assert_eq!(store.find(&[]).await.unwrap(), []);
 }
 
 /// Trace 1 is an order that billing failed to charge after a wait of 20 s; trace 2 one that went well; trace 3 has

@@ -71,6 +71,7 @@ facts!(Sqlite:
     find::a_correlation_value_finds_its_spans_over_traces,
     find::links_are_followed_backwards,
     find::a_record_finds_who_sent_it_and_who_read_it,
+    find::keys_asked_for_together_find_what_each_is_of,
     find::an_expression_finds_the_traces_that_it_describes,
     find::a_hit_has_its_whole_trace_and_says_what_matched,
     find::a_range_counts_the_starts_of_matching_spans,
