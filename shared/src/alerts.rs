@@ -146,18 +146,18 @@ wire! {
     pub struct AlertEvent {
         /// When.
         pub at: Instant,
-        /// `fired`, `resolved`, `acknowledged`, `unacknowledged`, `silenced`, `unsilenced`, `reminded`.
+        /// `fired`, `resolved`, `acknowledged`, `unacknowledged`; of a silence: `silenced`, `unsilenced`.
         pub kind: String,
-        /// The alert.
+        /// The alert; the silence, where it is of one.
         pub alert: String,
-        /// The rule.
+        /// The rule; empty where it is of a silence that names several or none.
         pub rule: String,
         /// The rule's name, where the rule still exists.
         pub rule_name: Option<String>,
         /// What it is about, in words: `billing on kafka`.
         pub subject: String,
-        /// How bad.
-        pub severity: Severity,
+        /// How bad; null for a silence.
+        pub severity: Option<Severity>,
         /// The sentence of then.
         pub sentence: String,
         /// Who acted, as claimed.

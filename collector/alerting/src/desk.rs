@@ -17,6 +17,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use crate::book::{Book, BookError};
 use crate::letters::{HourOfGroup, Letters, encoded};
 use crate::place::in_words;
+use crate::silenced::{BEGUN, ENDED, of_silence};
 
 /// What conditions hold and since when is written this often where nothing happens; what happens is written at once.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
@@ -77,7 +78,7 @@ struct Work {
     engine: Engine,
     book: Book,
     maintenance: Vec<Maintenance>,
-    events: Vec<Event>,
+    events: Vec<AlertEvent>,
     notices: Vec<Notice>,
     checked_at: Option<UnixNanos>,
     kept_at: Option<UnixNanos>,
@@ -192,13 +193,16 @@ impl Desk {
                 std::mem::take(&mut work.notices),
             )
         };
-        let rows: Vec<AlertEvent> = events.iter().map(row).collect();
         let deliveries: Vec<NewDelivery> = notices
             .iter()
             .map(|notice| self.letters.delivery(notice, now))
             .collect();
         let memory = [(ENGINE, memory.as_slice()), (FORM, form.as_slice())];
-        match self.history.save_alerts(&memory, &rows, &deliveries).await {
+        match self
+            .history
+            .save_alerts(&memory, &events, &deliveries)
+            .await
+        {
             Ok(_) => {
                 self.work.lock().kept_at = Some(now);
                 if !deliveries.is_empty() {
@@ -302,7 +306,12 @@ impl Desk {
     /// # Errors
     /// When it has no end, is too long, or nobody's; when it could not be kept.
     pub async fn silence(&self, silence: Silence, now: UnixNanos) -> Result<(), DeskError> {
-        self.work.lock().engine.silence(silence)?;
+        let begun = of_silence(&silence, BEGUN, &silence.author, silence.created_at);
+        {
+            let work = &mut *self.work.lock();
+            work.engine.silence(silence)?;
+            work.events.push(begun);
+        }
         self.keep(now).await
     }
 
@@ -311,7 +320,14 @@ impl Desk {
     /// # Errors
     /// When there is no such silence; when it could not be kept.
     pub async fn end_silence(&self, id: &str, by: &str, now: UnixNanos) -> Result<(), DeskError> {
-        self.work.lock().engine.end_silence(id, by, now)?;
+        {
+            let work = &mut *self.work.lock();
+            work.engine.end_silence(id, by, now)?;
+            let silences = work.engine.silences();
+            let ended = silences.iter().find(|silence| *silence.id == *id);
+            let ended = ended.map(|silence| of_silence(silence, ENDED, by, now));
+            work.events.extend(ended);
+        }
         self.keep(now).await
     }
 
@@ -323,7 +339,7 @@ impl Desk {
         {
             let work = &mut *self.work.lock();
             let event = act(&mut work.engine)?;
-            work.events.push(event);
+            work.events.push(row(&event));
         }
         self.keep(now).await
     }
@@ -425,7 +441,7 @@ impl Work {
     }
 
     fn take(&mut self, outcome: Outcome) {
-        self.events.extend(outcome.events);
+        self.events.extend(outcome.events.iter().map(row));
         self.notices.extend(outcome.notices);
     }
 

@@ -18,6 +18,7 @@ mod desk;
 mod letters;
 mod place;
 mod post;
+mod silenced;
 
 pub use attempt::{Attempt, AttemptedGroup};
 pub use book::{Book, BookError};

@@ -183,10 +183,10 @@ pub(crate) async fn history(
             rule_name: state.desk.rule_name(&event.rule),
             rule: event.rule,
             subject: event.subject,
-            severity: if event.severity == "critical" {
-                wire::Severity::Critical
-            } else {
-                wire::Severity::Warning
+            severity: match event.severity.as_str() {
+                "critical" => Some(wire::Severity::Critical),
+                "warning" => Some(wire::Severity::Warning),
+                _ => None,
             },
             sentence: event.sentence,
             by: event.by_whom,

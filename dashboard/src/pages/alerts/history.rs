@@ -111,8 +111,8 @@ fn text(event: &AlertEvent) -> String {
 fn kind_icon(event: &AlertEvent) -> impl IntoView + use<> {
     use highwater_shared::alerts::Severity;
     match (event.kind.as_str(), event.severity) {
-        ("fired" | "reminded", Severity::Critical) => Icon::Critical.draw("i-s c-crit"),
-        ("fired" | "reminded", Severity::Warning) => Icon::Warning.draw("i-s c-warn"),
+        ("fired", Some(Severity::Critical)) => Icon::Critical.draw("i-s c-crit"),
+        ("fired", Some(Severity::Warning)) => Icon::Warning.draw("i-s c-warn"),
         ("resolved", _) => Icon::Done.draw("i-s c-ok"),
         ("acknowledged", _) => Icon::Tick.draw("i-s t2"),
         ("silenced", _) => Icon::Silence.draw("i-s t2"),
@@ -141,14 +141,16 @@ fn columns(desk: Desk) -> Vec<Column<AlertEvent>> {
                 let rule = e.rule.clone();
                 view! { <button class="rulelink" title="Open the rule" on:click=move |_| desk.open_rule(Some(&rule))>{name}</button> }.into_any()
             }
+            // Of a silence, globs of rules.
+            None if e.severity.is_none() => view! { <span class="t3">{e.rule.clone()}</span> }.into_any(),
             None => view! { <span class="t3" title="The rule is no longer there">{e.rule.clone()}</span> }.into_any(),
         })
         .class("t2")
         .sort(|e| SortKey::Text(e.rule_name.clone().unwrap_or_else(|| e.rule.clone())))
         .csv("rule", |e| e.rule.clone()),
-        Column::new("severity", "Severity", |e: &AlertEvent| severity_mark(e.severity))
-            .sort(|e| SortKey::Number(-(e.severity as u8 as f64)))
-            .csv("severity", |e| format!("{:?}", e.severity).to_lowercase()),
+        Column::new("severity", "Severity", |e: &AlertEvent| e.severity.map(severity_mark))
+            .sort(|e| e.severity.map_or(SortKey::Unknown, |severity| SortKey::Number(-(severity as u8 as f64))))
+            .csv("severity", |e| e.severity.map(|severity| format!("{severity:?}").to_lowercase()).unwrap_or_default()),
         Column::new("by", "By", |e: &AlertEvent| e.by.clone())
             .class("t2")
             .tip("The name that was typed, as claimed")
