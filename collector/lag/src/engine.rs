@@ -2,6 +2,7 @@
 
 mod step;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::step::Step;
 use crate::history::{EndHistory, since};
 use crate::track::Track;
+use crate::tracks::Tracks;
 use crate::types::{Config, GroupLag, PartitionLag, State, TimeLag, Why};
 
 /// Ages at which a partition's end is asked for when nothing is known of its past.
@@ -46,6 +48,7 @@ struct Partition {
     asked: Option<(UnixNanos, UnixNanos)>,
 }
 
+/// What is known of one group, while it is looked at. Elsewhere it is a [`PackedGroup`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Group {
     /// It had members at some time: without them it is abandoned, not merely managed by hand.
@@ -73,9 +76,70 @@ impl Group {
         }
     }
 
+    /// Nothing is known of it now.
+    fn enter_unknown(&mut self, now: UnixNanos) {
+        enter(&mut self.state, State::Unknown, now);
+        for track in self.tracks.values_mut() {
+            enter(&mut track.state, State::Unknown, now);
+        }
+        for (state, since) in self.untracked.values_mut() {
+            if *state != State::Unknown {
+                (*state, *since) = (State::Unknown, now);
+            }
+        }
+    }
+
     /// Every partition that was last told.
     fn places(&self) -> impl Iterator<Item = &TopicPartition> {
         self.tracks.keys().chain(self.untracked.keys())
+    }
+}
+
+/// A group between two looks at it. In a checkpoint it is written as the group it is.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "Group", from = "Group")]
+struct PackedGroup {
+    had_members: bool,
+    state: Option<(State, UnixNanos)>,
+    tracks: Tracks,
+    untracked: BTreeMap<TopicPartition, (State, UnixNanos)>,
+}
+
+impl PackedGroup {
+    /// Lets `look` see the group and change it.
+    fn open<T>(&mut self, look: impl FnOnce(&mut Group) -> T) -> T {
+        let mut group = Group::from(std::mem::take(self));
+        let seen = look(&mut group);
+        *self = group.into();
+        seen
+    }
+
+    /// Every partition that was last told.
+    fn places(&self) -> Vec<TopicPartition> {
+        let tracks = self.tracks.open().into_keys();
+        tracks.chain(self.untracked.keys().cloned()).collect()
+    }
+}
+
+impl From<PackedGroup> for Group {
+    fn from(packed: PackedGroup) -> Self {
+        Self {
+            had_members: packed.had_members,
+            state: packed.state,
+            tracks: packed.tracks.open(),
+            untracked: packed.untracked,
+        }
+    }
+}
+
+impl From<Group> for PackedGroup {
+    fn from(group: Group) -> Self {
+        Self {
+            had_members: group.had_members,
+            state: group.state,
+            tracks: group.tracks.into(),
+            untracked: group.untracked,
+        }
     }
 }
 
@@ -84,7 +148,7 @@ struct Cluster {
     last_sample: Option<UnixNanos>,
     #[serde(with = "highwater_model::pairs")]
     partitions: BTreeMap<TopicPartition, Partition>,
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Arc<str>, PackedGroup>,
 }
 
 /// What the engine remembers, to be kept over a restart: history of ends, windows, states. Serialisable; a partition
@@ -313,22 +377,20 @@ impl LagEngine {
             let Some(remembered) = memory.groups.get(name) else {
                 continue;
             };
+            let tracks = LazyCell::new(|| remembered.tracks.open());
             for (key, lag) in group.partitions.iter() {
                 let (Some(committed), Some(1..)) = (lag.committed, lag.lag_messages) else {
                     continue;
                 };
-                let (Some(track), Some(partition)) =
-                    (remembered.tracks.get(&key), memory.partitions.get(&key))
-                else {
+                let partition = memory.partitions.get(&key);
+                let stands = partition
+                    .and_then(|partition| partition.ends.still_since())
+                    .is_some_and(|at| since(now, at) >= patience);
+                if !stands || lag.open_transaction.is_some() {
                     continue;
-                };
-                let quiet = track.still_for(patience, now)
-                    && partition
-                        .ends
-                        .still_since()
-                        .is_some_and(|at| since(now, at) >= patience);
-                if quiet
-                    && lag.open_transaction.is_none()
+                }
+                if let Some(track) = tracks.get(&key)
+                    && track.still_for(patience, now)
                     && track.found().readable_at != Some(committed)
                 {
                     if questions.len() == most {
@@ -354,19 +416,23 @@ impl LagEngine {
         first_readable: Option<i64>,
         end: i64,
     ) {
-        let Some(track) = self
+        let Some(group) = self
             .memory
             .clusters
             .get_mut(&question.cluster)
             .and_then(|cluster| cluster.groups.get_mut(&question.group))
-            .and_then(|group| group.tracks.get_mut(&question.partition))
         else {
             return;
         };
-        match first_readable {
-            Some(_) => track.find(|found| found.readable_at = Some(question.committed)),
-            None => track.find(|found| found.empty = Some((question.committed, end))),
-        }
+        group.open(|group| {
+            let Some(track) = group.tracks.get_mut(&question.partition) else {
+                return;
+            };
+            match first_readable {
+                Some(_) => track.find(|found| found.readable_at = Some(question.committed)),
+                None => track.find(|found| found.empty = Some((question.committed, end))),
+            }
+        });
     }
 
     /// Takes a sample. Groups of its cluster that it does not hold are gone.
@@ -386,15 +452,16 @@ impl LagEngine {
         for (name, facts) in &sample.groups {
             let key = (Arc::clone(&sample.cluster), Arc::clone(name));
             let group = cluster.groups.entry(Arc::clone(name)).or_default();
-            let (lag, clamps) = Step {
+            let step = Step {
                 name,
                 facts,
                 sample,
                 partitions: &cluster.partitions,
                 config: &self.config,
                 now,
-            }
-            .run(group, self.groups.get(&key).map(|lag| &**lag));
+            };
+            let previous = self.groups.get(&key).map(|lag| &**lag);
+            let (lag, clamps) = group.open(|group| step.run(group, previous));
             self.clamps += clamps;
             self.groups.insert(key, Arc::new(lag));
         }
@@ -408,53 +475,44 @@ impl LagEngine {
         };
         // Also those that nobody was told of since a restart: it was unknown then.
         for group in memory.groups.values_mut() {
-            enter(&mut group.state, State::Unknown, now);
-            let states = group.tracks.values_mut().map(|track| &mut track.state);
-            for state in states {
-                enter(state, State::Unknown, now);
-            }
-            for (state, since) in group.untracked.values_mut() {
-                if *state != State::Unknown {
-                    (*state, *since) = (State::Unknown, now);
-                }
-            }
+            group.open(|group| group.enter_unknown(now));
         }
         for ((owner, name), group) in &mut self.groups {
-            if &**owner != cluster {
-                continue;
+            if &**owner == cluster {
+                let remembered = memory.groups.entry(Arc::clone(name)).or_default();
+                remembered.open(|remembered| {
+                    lose(Arc::make_mut(group), name, remembered, reason, now);
+                });
             }
-            let group = Arc::make_mut(group);
-            let why = Why::GroupUnknown(reason.into());
-            let mut remembered = memory.groups.get_mut(name);
-            let mut enter_unknown = |key: &TopicPartition| {
-                let group = remembered.as_mut();
-                group.map_or(now, |group| group.enter(key, State::Unknown, now))
-            };
-            let mut partitions = group.partitions.open();
-            for (key, lag) in &mut partitions {
-                *lag = PartitionLag {
-                    state_since: enter_unknown(key),
-                    ..unknown_now(lag, why.clone())
-                };
-            }
-            group.partitions = partitions.into();
-            group.state = State::Unknown;
-            group.state_since =
-                remembered.map_or(now, |group| enter(&mut group.state, State::Unknown, now));
-            group.reason = format!("The lag of {name} is unknown: {reason}");
-            group.lag_messages = None;
-            group.lag_by_tools = None;
-            group.time_lag = None;
-            group.in_per_s = None;
-            group.out_per_s = None;
-            group.rate_from = None;
-            group.drain = None;
-            group.retention_left = None;
-            group.partitions_read = 0;
-            group.members = None;
-            group.broker_state = None;
         }
     }
+}
+
+/// A group that was told is unknown now.
+fn lose(group: &mut GroupLag, name: &str, remembered: &mut Group, reason: &str, now: UnixNanos) {
+    let why = Why::GroupUnknown(reason.into());
+    let mut partitions = group.partitions.open();
+    for (key, lag) in &mut partitions {
+        *lag = PartitionLag {
+            state_since: remembered.enter(key, State::Unknown, now),
+            ..unknown_now(lag, why.clone())
+        };
+    }
+    group.partitions = partitions.into();
+    group.state = State::Unknown;
+    group.state_since = enter(&mut remembered.state, State::Unknown, now);
+    group.reason = format!("The lag of {name} is unknown: {reason}");
+    group.lag_messages = None;
+    group.lag_by_tools = None;
+    group.time_lag = None;
+    group.in_per_s = None;
+    group.out_per_s = None;
+    group.rate_from = None;
+    group.drain = None;
+    group.retention_left = None;
+    group.partitions_read = 0;
+    group.members = None;
+    group.broker_state = None;
 }
 
 /// Notes a state; says since when it holds.
@@ -489,9 +547,9 @@ impl Cluster {
         // A topic that is gone is forgotten; a partition that could not be read is not.
         self.partitions
             .retain(|key, _| sample.topics.contains_key(&key.topic));
-        let mut consumed: BTreeSet<&TopicPartition> = BTreeSet::new();
+        let mut consumed: BTreeSet<TopicPartition> = BTreeSet::new();
         for (name, facts) in &sample.groups {
-            consumed.extend(facts.committed.keys());
+            consumed.extend(facts.committed.keys().cloned());
             // One that could not be read this time goes on reading what it read.
             if facts.error.is_some()
                 && let Some(group) = self.groups.get(name)

@@ -18,6 +18,7 @@ mod packed;
 mod points;
 mod reasons;
 mod track;
+mod tracks;
 mod types;
 mod varint;
 pub mod words;

@@ -58,6 +58,31 @@ impl Points {
         self.len
     }
 
+    /// From point to point it goes as in `other`, wherever either begins.
+    pub(crate) fn same_steps(&self, other: &Self) -> bool {
+        self.steps == other.steps
+    }
+
+    /// The same steps from another first point.
+    pub(crate) fn stepping_from(&self, first: Point) -> Self {
+        let mut points = self.clone();
+        points.start_at(first);
+        points
+    }
+
+    /// Goes the same steps from another first point.
+    pub(crate) fn start_at(&mut self, first: Point) {
+        let (from, to) = (self.first, self.last);
+        self.first = first;
+        self.last = Point {
+            at: UnixNanos(first.at.0.wrapping_add(to.at.0.wrapping_sub(from.at.0))),
+            committed: first
+                .committed
+                .wrapping_add(to.committed.wrapping_sub(from.committed)),
+            end: first.end.wrapping_add(to.end.wrapping_sub(from.end)),
+        };
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Point> {
         let (mut point, mut steps) = (self.first, self.steps.as_slice());
         std::iter::once(point).chain(std::iter::from_fn(move || {

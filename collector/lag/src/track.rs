@@ -30,7 +30,7 @@ pub(crate) struct Rewind {
 /// The committed offset of one group on one partition, over the window.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Track {
-    points: Points,
+    pub(crate) points: Points,
     /// The committed offset has stood where it stands, with messages to read, since then, as far as seen.
     pub(crate) still_since: UnixNanos,
     /// The end at that time.
@@ -58,10 +58,16 @@ pub(crate) struct Found {
 
 impl Track {
     pub(crate) fn new(point: Point) -> Self {
+        Self::over(Points::new(point))
+    }
+
+    /// Over these points, with nothing else known of it.
+    pub(crate) fn over(points: Points) -> Self {
+        let last = points.last();
         Self {
-            points: Points::new(point),
-            still_since: point.at,
-            end_when_still: point.end,
+            points,
+            still_since: last.at,
+            end_when_still: last.end,
             moved_at: None,
             found: None,
             state: None,
