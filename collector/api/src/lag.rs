@@ -343,7 +343,7 @@ fn topic_summary(
         TopicKind::DeadLetterTopic => "dead_letter_topic",
     };
     let reads = |group: &highwater_model::broker::GroupFacts| {
-        group.committed.keys().any(|at| at.topic == *topic)
+        group.committed.topics().any(|(read, _)| read == topic)
     };
     let rate = ends.and_then(|_| state.lag.read().topic_rate(cluster, topic));
     wire::TopicSummary {

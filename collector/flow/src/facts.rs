@@ -195,11 +195,11 @@ impl Facts {
                 continue;
             }
             let mut sums: BTreeMap<Arc<str>, Option<(i64, u32)>> = BTreeMap::new();
-            for (partition, committed) in &seen.committed {
+            for (partition, committed) in seen.committed.iter() {
                 match committed {
                     Ok(Some(offset)) => {
                         let sum = sums.entry(partition.topic.clone()).or_insert(Some((0, 0)));
-                        *sum = sum.map(|(sum, n)| (sum.saturating_add(*offset), n + 1));
+                        *sum = sum.map(|(sum, n)| (sum.saturating_add(offset), n + 1));
                     }
                     Ok(None) => {}
                     Err(_) => {

@@ -547,14 +547,22 @@ impl Cluster {
         // A topic that is gone is forgotten; a partition that could not be read is not.
         self.partitions
             .retain(|key, _| sample.topics.contains_key(&key.topic));
-        let mut consumed: BTreeSet<TopicPartition> = BTreeSet::new();
+        let mut consumed: BTreeMap<Arc<str>, BTreeSet<i32>> = BTreeMap::new();
         for (name, facts) in &sample.groups {
-            consumed.extend(facts.committed.keys().cloned());
+            for (topic, partitions) in facts.committed.topics() {
+                let consumed = consumed.entry(Arc::clone(topic)).or_default();
+                consumed.extend(partitions);
+            }
             // One that could not be read this time goes on reading what it read.
             if facts.error.is_some()
                 && let Some(group) = self.groups.get(name)
             {
-                consumed.extend(group.places());
+                for place in group.places() {
+                    consumed
+                        .entry(place.topic)
+                        .or_default()
+                        .insert(place.partition);
+                }
             }
         }
         for (key, read) in &sample.partitions {
@@ -566,7 +574,8 @@ impl Cluster {
                     ..Partition::default()
                 });
             partition.observe(read);
-            if !consumed.contains(key) {
+            let of_topic = consumed.get(&key.topic);
+            if !of_topic.is_some_and(|partitions| partitions.contains(&key.partition)) {
                 partition.ends.keep_since(now - config.window * 2);
                 partition.seeded = false;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::committed::Committed;
 use crate::time::UnixNanos;
 
 /// A partition of a topic.
@@ -69,8 +70,8 @@ pub struct GroupFacts {
     pub kind: Arc<str>,
     /// Its members; unknown with the reason when describing failed.
     pub members: Known<Vec<GroupMember>>,
-    /// Committed offsets. `Ok(None)` = assigned or asked for, but never committed; unknown carries the reason.
-    pub committed: BTreeMap<TopicPartition, Known<Option<i64>>>,
+    /// Committed offsets.
+    pub committed: Committed,
     /// Set when nothing of the group's offsets could be read.
     pub error: Option<Arc<str>>,
     /// When its offsets were read: always before the partitions' ends.

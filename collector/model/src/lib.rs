@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod broker;
+mod committed;
 pub mod ids;
 pub mod names;
 pub mod normalise;

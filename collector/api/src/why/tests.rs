@@ -180,7 +180,7 @@ fn blank_group() -> GroupLag {
         broker_state: Ok("Stable".into()),
         kind: "classic".into(),
         members: Ok(Vec::new()),
-        committed: BTreeMap::from([(place(0), Ok(Some(5)))]),
+        committed: [(place(0), Ok(Some(5)))].into(),
         error: None,
         read_at: at,
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use highwater_model::UnixNanos;
 use highwater_model::broker::{
-    GroupFacts, Known, PartitionOffsets, Sample, TopicFacts, TopicPartition,
+    Committed, GroupFacts, Known, PartitionOffsets, Sample, TopicFacts, TopicPartition,
 };
 
 use super::config::KafkaConfig;
@@ -378,7 +378,7 @@ impl KafkaProbe {
                 broker_state: Err(Arc::from("not asked")),
                 kind: Arc::clone(&kind),
                 members: Err(Arc::from("not asked")),
-                committed: BTreeMap::new(),
+                committed: Committed::default(),
                 error: None,
                 read_at: clock(),
             };
@@ -523,17 +523,18 @@ impl KafkaProbe {
         let timeout = self.config.request_timeout;
         let max_partitions = self.config.max_partitions;
         let client = self.client()?;
-        let consumed: BTreeSet<&TopicPartition> = groups
+        let is_internal = |topic: &Arc<str>| topics.get(topic).is_some_and(|facts| facts.internal);
+        let consumed: BTreeSet<(&Arc<str>, i32)> = groups
             .values()
-            .flat_map(|group| group.committed.keys())
+            .flat_map(|group| group.committed.topics())
+            .filter(|(topic, _)| is_internal(topic))
+            .flat_map(|(topic, partitions)| partitions.iter().map(move |&at| (topic, at)))
             .collect();
         let mut asked = Vec::new();
         let mut refused: BTreeMap<TopicPartition, Arc<str>> = BTreeMap::new();
         for (partition, trouble) in partitions {
-            let internal = topics
-                .get(&partition.topic)
-                .is_some_and(|facts| facts.internal);
-            if internal && !consumed.contains(&partition) {
+            let place = (&partition.topic, partition.partition);
+            if is_internal(&partition.topic) && !consumed.contains(&place) {
                 continue;
             }
             if let Some(trouble) = trouble {
@@ -645,13 +646,14 @@ fn complete_assignments(group: &mut GroupFacts, hidden: &BTreeMap<Arc<str>, Arc<
         return;
     }
     if let Ok(members) = &group.members {
-        for partition in members.iter().flat_map(|member| &member.assignment) {
+        let assigned = members.iter().flat_map(|member| &member.assignment);
+        group.committed.add_missing(assigned.map(|partition| {
             let none = match hidden.get(&partition.topic) {
                 Some(why) => Err(Arc::clone(why)),
                 None => Ok(None),
             };
-            group.committed.entry(partition.clone()).or_insert(none);
-        }
+            (partition.clone(), none)
+        }));
     }
 }
 
@@ -671,7 +673,7 @@ mod tests {
                 host: Arc::from("/127.0.0.1"),
                 assignment: vec![partition(0), partition(1)],
             }]),
-            committed: BTreeMap::from([(partition(0), Ok(Some(7)))]),
+            committed: Committed::from([(partition(0), Ok(Some(7)))]),
             error: None,
             read_at: UnixNanos(1),
         }
@@ -688,8 +690,8 @@ mod tests {
     fn an_assigned_partition_without_a_commit_is_none_and_not_unknown() {
         let mut group = facts();
         complete_assignments(&mut group, &BTreeMap::new());
-        assert_eq!(group.committed[&partition(0)], Ok(Some(7)));
-        assert_eq!(group.committed[&partition(1)], Ok(None));
+        assert_eq!(group.committed.get(&partition(0)), Some(Ok(Some(7))));
+        assert_eq!(group.committed.get(&partition(1)), Some(Ok(None)));
     }
 
     #[test]
@@ -698,14 +700,14 @@ mod tests {
         let why: Arc<str> = Arc::from("Broker: Topic authorization failed");
         let hidden = BTreeMap::from([(partition(1).topic, Arc::clone(&why))]);
         complete_assignments(&mut group, &hidden);
-        assert_eq!(group.committed[&partition(0)], Ok(Some(7)));
-        assert_eq!(group.committed[&partition(1)], Err(why));
+        assert_eq!(group.committed.get(&partition(0)), Some(Ok(Some(7))));
+        assert_eq!(group.committed.get(&partition(1)), Some(Err(why)));
     }
 
     #[test]
     fn a_group_whose_offsets_could_not_be_read_gets_no_commit_facts() {
         let mut group = facts();
-        group.committed.clear();
+        group.committed = Committed::default();
         group.error = Some(Arc::from("Group authorization failed"));
         complete_assignments(&mut group, &BTreeMap::new());
         assert!(group.committed.is_empty());

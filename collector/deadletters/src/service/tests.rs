@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use highwater_model::broker::{GroupFacts, PartitionOffsets, TopicFacts};
+use highwater_model::broker::{Committed, GroupFacts, PartitionOffsets, TopicFacts};
 
 use super::*;
 use crate::record::SourceRecord;
@@ -40,7 +40,7 @@ fn sample(at_s: u64, partitions: &[(&str, i32, i64, i64)]) -> Sample {
         broker_state: Ok("Stable".into()),
         kind: "classic".into(),
         members: Ok(Vec::new()),
-        committed: BTreeMap::new(),
+        committed: Committed::default(),
         error: None,
         read_at: at,
     };

@@ -39,6 +39,7 @@ impl Step<'_> {
     /// Judges the group. Also counts the clamps.
     pub(super) fn run(&self, group: &mut Group, previous: Option<&GroupLag>) -> (GroupLag, u64) {
         let facts = self.facts;
+        let committed = facts.committed.open();
         if facts
             .members
             .as_ref()
@@ -47,16 +48,11 @@ impl Step<'_> {
             group.had_members = true;
         }
         if facts.error.is_none() {
-            group
-                .tracks
-                .retain(|key, _| facts.committed.contains_key(key));
-            group
-                .untracked
-                .retain(|key, _| facts.committed.contains_key(key));
+            group.tracks.retain(|key, _| committed.contains_key(key));
+            group.untracked.retain(|key, _| committed.contains_key(key));
         }
         // First every partition's window: what one does is judged by what the others do.
-        let readable: BTreeMap<&TopicPartition, Readable<'_>> = facts
-            .committed
+        let readable: BTreeMap<&TopicPartition, Readable<'_>> = committed
             .iter()
             .filter_map(|(key, committed)| Some((key, self.readable(key, committed)?)))
             .collect();
@@ -86,7 +82,7 @@ impl Step<'_> {
         let motion = self.motion(group);
 
         let mut clamps = 0;
-        let mut partitions = Vec::with_capacity(facts.committed.len());
+        let mut partitions = Vec::with_capacity(committed.len());
         if let Some(why) = &facts.error {
             // Its partitions do not vanish because they could not be read this time.
             let why = Why::GroupUnknown(format!("{why}.").into());
@@ -111,7 +107,7 @@ impl Step<'_> {
                 partitions.push((key, PartitionLag { state_since, ..lag }));
             }
         }
-        for (key, committed) in &facts.committed {
+        for (key, committed) in &committed {
             let mut lag = match (readable.get(key), group.tracks.get_mut(key)) {
                 (Some(known), Some(track)) => {
                     let (lag, clamped) = self.assess(key, known, track, motion);

@@ -267,7 +267,7 @@ impl Model {
             log.ends.push((read.read_at, end));
         }
         let reads = |(name, group): (&Arc<str>, &GroupFacts)| match group.error {
-            None => group.committed.contains_key(place),
+            None => group.committed.contains(place),
             // As far as is known it reads what it read.
             Some(_) => self.had(name, place, sample.finished),
         };
@@ -285,7 +285,7 @@ impl Model {
         for sample in self.samples().take_while(|sample| sample.finished < before) {
             had = match sample.groups.get(name) {
                 Some(group) if group.error.is_some() => had,
-                Some(group) => group.committed.contains_key(place),
+                Some(group) => group.committed.contains(place),
                 None => false,
             };
         }
@@ -314,12 +314,12 @@ impl Model {
                 let start = read.and_then(|read| read.log_start.as_ref().ok());
                 // The start of the sample before: between this one's two readings both may have moved.
                 let lost = match (log.start_before, start) {
-                    (Some(before), Some(&start)) => distance(*committed, before.min(start)),
+                    (Some(before), Some(&start)) => distance(committed, before.min(start)),
                     _ => 0,
                 };
                 readings.push(Reading {
                     at: sample.finished,
-                    committed: *committed,
+                    committed,
                     end: *end,
                     log: log.number,
                     lost,
@@ -377,8 +377,8 @@ impl Model {
             return summary(sample, facts, &self.config, partitions.collect(), now);
         }
         let members = facts.members.as_ref().ok().map(Vec::len);
-        let moved = facts.committed.keys().any(|place| {
-            let moved = self.moved_at(&self.readings(name, place));
+        let moved = facts.committed.iter().any(|(place, _)| {
+            let moved = self.moved_at(&self.readings(name, &place));
             moved.is_some_and(|at| since(now, at) < self.config.window)
         });
         // Since it is there without a break.
@@ -394,9 +394,9 @@ impl Model {
         }
         // One without members that still moves assigns itself partitions.
         let abandoned = members == Some(0) && (had_members || !moved);
-        let partitions = facts.committed.keys().map(|place| {
-            let lag = self.partition(sample, name, facts, place, abandoned, moved, now);
-            (place.clone(), lag)
+        let partitions = facts.committed.iter().map(|(place, _)| {
+            let lag = self.partition(sample, name, facts, &place, abandoned, moved, now);
+            (place, lag)
         });
         summary(sample, facts, &self.config, partitions.collect(), now)
     }
@@ -421,8 +421,9 @@ impl Model {
             .map(|member| Arc::clone(&member.member_id));
         let readings = self.readings(name, place);
         let read = sample.partitions.get(place);
+        let commit = facts.committed.get(place).unwrap();
         let nothing = PartitionLag {
-            committed: facts.committed[place].as_ref().ok().copied().flatten(),
+            committed: commit.as_ref().ok().copied().flatten(),
             log_start: read.and_then(|read| read.log_start.clone().ok()),
             end: read.and_then(|read| read.end.clone().ok()),
             last_stable: read.and_then(|read| read.last_stable.clone().ok()),
@@ -431,7 +432,7 @@ impl Model {
             read_at: read.map(|read| read.read_at),
             ..PartitionLag::unknown(Why::NoCommit, now)
         };
-        match (&facts.committed[place], read) {
+        match (&commit, read) {
             (Ok(Some(committed)), Some(read)) if read.end.is_ok() => self.known(
                 Known {
                     sample,
@@ -643,7 +644,7 @@ impl Model {
                 Seen::Sample(sample) => {
                     let group = sample.groups.get(known.name);
                     let let_go = group.is_none_or(|group| {
-                        group.error.is_none() && !group.committed.contains_key(known.place)
+                        group.error.is_none() && !group.committed.contains(known.place)
                     });
                     if let_go {
                         (found, before) = (None, None);

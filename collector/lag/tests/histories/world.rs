@@ -499,7 +499,7 @@ impl World {
             })),
             kind: reason("classic"),
             members: members.ok_or_else(|| reason("Broker: Group authorization failed")),
-            committed,
+            committed: committed.into(),
             error,
             read_at: if round.race {
                 self.now + little

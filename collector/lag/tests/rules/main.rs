@@ -16,7 +16,7 @@ use std::time::Duration;
 use highwater_lag::{Config, GroupLag, LagEngine, MarkerQuestion, PartitionLag};
 use highwater_model::UnixNanos;
 use highwater_model::broker::{
-    GroupFacts, GroupMember, Known, PartitionOffsets, Sample, TopicFacts, TopicPartition,
+    Committed, GroupFacts, GroupMember, Known, PartitionOffsets, Sample, TopicFacts, TopicPartition,
 };
 
 const POLL: u64 = 15;
@@ -161,7 +161,7 @@ impl Bench {
             kind: reason("classic"),
             members: Ok((0..self.members).map(member).collect()),
             committed: if self.error.is_some() {
-                BTreeMap::new()
+                Committed::default()
             } else {
                 rows.iter()
                     .map(|row| (row.place.clone(), row.committed.clone()))

@@ -6,12 +6,12 @@ use std::ptr;
 use std::slice;
 use std::sync::Arc;
 
-use highwater_model::broker::{GroupMember, Known, TopicPartition};
+use highwater_model::broker::{Committed, GroupMember, Known, TopicPartition};
 use rdkafka::bindings as rd;
 
 use super::super::reason;
 use super::owned::Owned;
-use super::{CallError, CommittedOffsets, DescribedGroup, Event, PartitionList};
+use super::{CallError, DescribedGroup, Event, PartitionList};
 
 pub(super) fn c_string(name: &str) -> Result<CString, CallError> {
     CString::new(name).map_err(|_| CallError::new(format!("{name:?} contains a zero byte")))
@@ -206,10 +206,7 @@ pub(super) unsafe fn elements<'a>(
 
 /// # Safety
 /// `event` carries a ListConsumerGroupOffsets result.
-pub(super) unsafe fn committed_offsets(
-    event: &Event,
-    names: &mut Names,
-) -> Known<CommittedOffsets> {
+pub(super) unsafe fn committed_offsets(event: &Event, names: &mut Names) -> Known<Committed> {
     // SAFETY: everything read belongs to the event, which the caller keeps alive.
     unsafe {
         let result = rd::rd_kafka_event_ListConsumerGroupOffsets_result(event.ptr());
@@ -234,7 +231,6 @@ pub(super) unsafe fn committed_offsets(
                 offsets.push((topic_partition(element, names), offset));
             }
         }
-        // Made of all pairs at once, a map has no room left in it.
         Ok(offsets.into_iter().collect())
     }
 }

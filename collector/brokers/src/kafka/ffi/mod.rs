@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use highwater_model::broker::{GroupMember, Known, TopicPartition};
+use highwater_model::broker::{Committed, GroupMember, Known, TopicPartition};
 use rdkafka::bindings as rd;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -107,9 +107,6 @@ pub(crate) struct ListedOffset {
     /// The offset; -1 when asked by time and no record is that young.
     pub(crate) offset: i64,
 }
-
-/// Committed offsets of a group; `Ok(None)` is asked for and never committed.
-pub(crate) type CommittedOffsets = BTreeMap<TopicPartition, Known<Option<i64>>>;
 
 /// Which transactions a reader of offsets sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -512,7 +509,7 @@ impl Admin {
         &self,
         groups: &[Arc<str>],
         deadline: Instant,
-        mut each: impl FnMut(&Arc<str>, Known<CommittedOffsets>),
+        mut each: impl FnMut(&Arc<str>, Known<Committed>),
     ) {
         let mut names = Names::default();
         self.run(
