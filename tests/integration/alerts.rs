@@ -358,8 +358,14 @@ async fn a_rule_of_the_form_counts_at_once_is_kept_and_gives_way() -> Result<()>
         let found = history.events.iter().find(|event| event.kind == kind);
         found.map(|event| (event.by.as_deref(), event.subject.as_str(), event.severity))
     };
-    assert_eq!(of_silence("silenced"), Some((Some("ada"), "rule fraud", None)));
-    assert_eq!(of_silence("unsilenced"), Some((Some("grace"), "rule fraud", None)));
+    assert_eq!(
+        of_silence("silenced"),
+        Some((Some("ada"), "rule fraud", None))
+    );
+    assert_eq!(
+        of_silence("unsilenced"),
+        Some((Some("grace"), "rule fraud", None))
+    );
 
     let url = format!("{}/api/v1/rules/fraud", stage.highwater.dashboard);
     let answer = reqwest::Client::new().delete(url).send().await?;

@@ -14,14 +14,8 @@ pub(crate) const ENDED: &str = "unsilenced";
 /// That a silence began, or was ended before its end. It is of no one alert, and of no severity.
 pub(crate) fn of_silence(silence: &Silence, kind: &str, by: &str, at: UnixNanos) -> AlertEvent {
     let matchers = &silence.matchers;
-    let lists = [
-        ("rule", &matchers.rule),
-        ("cluster", &matchers.cluster),
-        ("group", &matchers.group),
-        ("topic", &matchers.topic),
-        ("service", &matchers.service),
-    ];
-    let named = lists.iter().filter(|(_, globs)| !globs.is_empty());
+    let lists = matchers.lists().into_iter();
+    let named = lists.filter(|(_, globs)| !globs.is_empty());
     let subject: Vec<String> = named
         .map(|(what, globs)| format!("{what} {}", globs.0.join(", ")))
         .collect();

@@ -77,7 +77,9 @@ pub struct Matchers {
 }
 
 impl Matchers {
-    fn lists(&self) -> [(&'static str, &Globs); 5] {
+    /// Every list, and what it is of.
+    #[must_use]
+    pub fn lists(&self) -> [(&'static str, &Globs); 5] {
         [
             ("rule", &self.rule),
             ("cluster", &self.cluster),
