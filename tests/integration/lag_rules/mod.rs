@@ -68,7 +68,7 @@ impl Watch {
             // The broker is shared: what other tests' groups make the engine ask is theirs to wait for.
             questions.retain(|(partition, _)| {
                 let committed = sample.groups.get(self.group.as_str());
-                committed.is_some_and(|group| group.committed.contains_key(partition))
+                committed.is_some_and(|group| group.committed.contains(partition))
             });
             if questions.is_empty() {
                 break;

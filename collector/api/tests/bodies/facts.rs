@@ -8,8 +8,8 @@ use std::time::Duration;
 use highwater_api::landmark;
 use highwater_model::UnixNanos;
 use highwater_model::broker::{
-    ClusterState, ClusterStatus, Committed, GroupFacts, GroupMember, Known, PartitionOffsets,
-    Sample, TopicFacts, TopicPartition,
+    ClusterState, ClusterStatus, GroupFacts, GroupMember, Known, PartitionOffsets, Sample,
+    TopicFacts, TopicPartition,
 };
 use highwater_store::Landmark;
 
@@ -261,7 +261,7 @@ fn refused(at: UnixNanos) -> GroupFacts {
         broker_state: no(),
         kind: "classic".into(),
         members: no(),
-        committed: Committed::default(),
+        committed: highwater_model::broker::Committed::default(),
         error: Some(REFUSAL.into()),
         read_at: at,
     }
