@@ -13,7 +13,7 @@ use highwater_model::UnixNanos;
 use highwater_model::broker::TopicPartition;
 
 use crate::types::{Bound, OpenTransaction, PartitionLag, Rewound, Seen, State, TimeLag, Why};
-use crate::varint::{read, unzigzag, write, zigzag};
+use crate::varint::{Numbers, write, zigzag};
 
 /// The partitions of a group, by topic and number.
 #[derive(Clone, PartialEq, Default)]
@@ -45,7 +45,7 @@ impl Partitions {
         let mut reader = Reader {
             base: self.base,
             texts: &self.texts,
-            bytes: &self.bytes,
+            bytes: Numbers(&self.bytes),
             there: 0,
         };
         let topics = self.topics.iter();
@@ -245,11 +245,11 @@ impl Writer {
     }
 }
 
-/// Reads what a [`Writer`] wrote in this process: what is missing cannot be, and would be 0.
+/// Reads what a [`Writer`] wrote.
 struct Reader<'a> {
     base: UnixNanos,
     texts: &'a [Arc<str>],
-    bytes: &'a [u8],
+    bytes: Numbers<'a>,
     there: u64,
 }
 
@@ -336,23 +336,15 @@ impl Reader<'_> {
     }
 
     fn byte(&mut self) -> u8 {
-        let Some((&byte, left)) = self.bytes.split_first() else {
-            return 0;
-        };
-        self.bytes = left;
-        byte
+        self.bytes.byte()
     }
 
     fn number(&mut self) -> u64 {
-        let Some((number, left)) = read(self.bytes) else {
-            return 0;
-        };
-        self.bytes = left;
-        number
+        self.bytes.number()
     }
 
     fn signed(&mut self) -> i64 {
-        unzigzag(self.number())
+        self.bytes.signed()
     }
 
     fn instant(&mut self) -> UnixNanos {

@@ -14,7 +14,7 @@ use highwater_model::broker::TopicPartition;
 use crate::points::{Point, Points};
 use crate::track::{Found, Rewind, Track};
 use crate::types::State;
-use crate::varint::{read, unzigzag, write, zigzag};
+use crate::varint::{Numbers, write, zigzag};
 
 /// The steps from point to point are those of the partition before.
 const SAME_STEPS: u8 = 1;
@@ -42,7 +42,7 @@ impl Tracks {
     /// All of them, to be looked at and changed.
     pub(crate) fn open(&self) -> BTreeMap<TopicPartition, Track> {
         let mut reader = Reader {
-            bytes: &self.bytes,
+            bytes: Numbers(&self.bytes),
             before: Neighbour::default(),
             times: Vec::new(),
         };
@@ -236,9 +236,9 @@ impl Writer {
     }
 }
 
-/// Reads what a [`Writer`] wrote in this process: what is missing cannot be, and would be 0.
+/// Reads what a [`Writer`] wrote.
 struct Reader<'a> {
-    bytes: &'a [u8],
+    bytes: Numbers<'a>,
     before: Neighbour,
     /// From each point of the partition before to the next.
     times: Vec<u64>,
@@ -256,7 +256,7 @@ impl Reader<'_> {
         let first = Point { at, committed, end };
         if !there(SAME_TIMES) {
             // A time takes a byte at least.
-            let times = (self.number() as usize).min(self.bytes.len());
+            let times = (self.number() as usize).min(self.bytes.0.len());
             self.times.clear();
             for _ in 0..times {
                 let time = self.number();
@@ -344,23 +344,15 @@ impl Reader<'_> {
     }
 
     fn byte(&mut self) -> u8 {
-        let Some((&byte, left)) = self.bytes.split_first() else {
-            return 0;
-        };
-        self.bytes = left;
-        byte
+        self.bytes.byte()
     }
 
     fn number(&mut self) -> u64 {
-        let Some((number, left)) = read(self.bytes) else {
-            return 0;
-        };
-        self.bytes = left;
-        number
+        self.bytes.number()
     }
 
     fn signed(&mut self) -> i64 {
-        unzigzag(self.number())
+        self.bytes.signed()
     }
 
     fn instant(&mut self, before: UnixNanos) -> UnixNanos {

@@ -31,3 +31,28 @@ pub(crate) fn read(bytes: &[u8]) -> Option<(u64, &[u8])> {
     }
     None
 }
+
+/// Takes numbers off bytes that were written in this process: what is missing cannot be, and would be 0.
+pub(crate) struct Numbers<'a>(pub(crate) &'a [u8]);
+
+impl Numbers<'_> {
+    pub(crate) fn byte(&mut self) -> u8 {
+        let Some((&byte, left)) = self.0.split_first() else {
+            return 0;
+        };
+        self.0 = left;
+        byte
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        let Some((number, left)) = read(self.0) else {
+            return 0;
+        };
+        self.0 = left;
+        number
+    }
+
+    pub(crate) fn signed(&mut self) -> i64 {
+        unzigzag(self.number())
+    }
+}
