@@ -1,5 +1,6 @@
 //! Reads records by partition and offset range, without a group and without commits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use super::reason;
 /// librdkafka reads assigned partitions only with a group id. No group of this name is ever joined or committed to: the
 /// broker does not come to know it.
 const READER: &str = "highwater-reader";
+
+/// Topics that one client reads. It keeps every partition of each for as long as it lives, 1.6 KB a partition.
+const TOPICS: usize = 8;
 
 /// One wait for a message.
 const SLICE: Duration = Duration::from_millis(200);
@@ -189,8 +193,21 @@ pub enum RecordError {
 /// A reader of records. Calls block; one at a time goes to the broker.
 pub struct KafkaRecords {
     config: KafkaConfig,
-    /// Kept between reads; a read that failed leaves none, so that the next begins afresh.
-    idle: Mutex<[Option<BaseConsumer<Context>>; 2]>,
+    /// Kept between reads, of a few topics; a read that failed leaves none, so that the next begins afresh.
+    idle: Mutex<[Option<Client>; 2]>,
+}
+
+/// A client and the topics it has read.
+struct Client {
+    consumer: BaseConsumer<Context>,
+    topics: BTreeSet<String>,
+}
+
+impl Client {
+    /// It has read the topic, or may read one more.
+    fn takes(&self, topic: &str) -> bool {
+        self.topics.len() < TOPICS || self.topics.contains(topic)
+    }
 }
 
 /// A bounded read under way.
@@ -339,22 +356,26 @@ impl KafkaRecords {
         let slot = usize::from(options.committed_only);
         // The lock is held for the whole read: at most one read at a time weighs on the broker.
         let mut idle = self.idle.lock();
-        let consumer = match idle[slot].take() {
-            Some(consumer) => consumer,
-            None => self.consumer(options.committed_only)?,
+        let mut client = match idle[slot].take().filter(|client| client.takes(topic)) {
+            Some(client) => client,
+            None => Client {
+                consumer: self.consumer(options.committed_only)?,
+                topics: BTreeSet::new(),
+            },
         };
+        client.topics.insert(topic.to_owned());
         let done = work(&Reading {
-            consumer: &consumer,
+            consumer: &client.consumer,
             bootstrap: &self.config.bootstrap_servers(),
             topic,
             partition,
             deadline: Instant::now() + options.timeout,
         });
         match &done {
-            Ok(_) => idle[slot] = Some(consumer),
+            Ok(_) => idle[slot] = Some(client),
             Err(_) => {
                 drop(idle);
-                drop(consumer);
+                drop(client);
             }
         }
         done
