@@ -41,7 +41,11 @@ pub(crate) async fn open_shrinking(
     file: &Path,
     migrations: Migrations,
 ) -> Result<SqliteConnection> {
-    let options = options(file).auto_vacuum(SqliteAutoVacuum::Incremental);
+    let options = options(file)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        // Each poll of a large cluster writes to a page of every group once: no cache holds them all, and a larger one
+        // only fills.
+        .pragma("cache_size", "-2048");
     open_with(options, file, migrations).await
 }
 
@@ -49,7 +53,8 @@ pub(crate) async fn open_shrinking(
 ///
 /// FULL: a commit is on the disk when it returns. 16 KB pages: blobs are large, and a commit writes few of them.
 pub(crate) async fn open_writer(file: &Path, migrations: Migrations) -> Result<SqliteConnection> {
-    open_with(options(file), file, migrations).await
+    let options = options(file).pragma("cache_size", "-8192");
+    open_with(options, file, migrations).await
 }
 
 async fn open_with(
@@ -64,7 +69,6 @@ async fn open_with(
         .synchronous(SqliteSynchronous::Full)
         // The log is cut back after a checkpoint, lest one large commit keep its size for ever.
         .pragma("journal_size_limit", "67108864")
-        .pragma("cache_size", "-8192")
         .connect()
         .await;
     let mut connection = opened.map_err(|source| open_error(file, source))?;
