@@ -19,7 +19,12 @@ pub(crate) fn of_silence(silence: &Silence, kind: &str, by: &str, at: UnixNanos)
     let subject: Vec<String> = named
         .map(|(what, globs)| format!("{what} {}", globs.0.join(", ")))
         .collect();
-    let mut sentence = format!("Until {}", minute(silence.ends));
+    let until = if kind == ENDED {
+        "Ended before"
+    } else {
+        "Until"
+    };
+    let mut sentence = format!("{until} {}", minute(silence.ends));
     if !silence.comment.trim().is_empty() {
         sentence.push_str(": ");
         sentence.push_str(silence.comment.trim());
@@ -105,5 +110,9 @@ mod tests {
             ("", Some("prod"))
         );
         assert_eq!(event.severity, "");
+        assert_eq!(
+            event.sentence,
+            "Ended before 2026-03-17 03:00 UTC: deploying"
+        );
     }
 }
