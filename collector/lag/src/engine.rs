@@ -473,17 +473,18 @@ impl LagEngine {
         let Some(memory) = self.memory.clusters.get_mut(cluster) else {
             return;
         };
-        // Also those that nobody was told of since a restart: it was unknown then.
-        for group in memory.groups.values_mut() {
-            group.open(|group| group.enter_unknown(now));
-        }
-        for ((owner, name), group) in &mut self.groups {
-            if &**owner == cluster {
-                let remembered = memory.groups.entry(Arc::clone(name)).or_default();
-                remembered.open(|remembered| {
-                    lose(Arc::make_mut(group), name, remembered, reason, now);
-                });
-            }
+        let cluster: Arc<str> = cluster.into();
+        for (name, group) in &mut memory.groups {
+            // Nobody was told of it where it was not read since a restart: it was unknown then, too.
+            let told = self
+                .groups
+                .get_mut(&(Arc::clone(&cluster), Arc::clone(name)));
+            group.open(|group| {
+                group.enter_unknown(now);
+                if let Some(told) = told {
+                    lose(Arc::make_mut(told), name, group, reason, now);
+                }
+            });
         }
     }
 }
