@@ -17,6 +17,8 @@ mod history;
 mod packed;
 mod points;
 mod reasons;
+#[cfg(test)]
+mod testing;
 mod track;
 mod tracks;
 mod types;

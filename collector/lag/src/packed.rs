@@ -370,6 +370,8 @@ impl Reader<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use crate::testing::by_place;
+
     use super::*;
 
     fn instant() -> impl Strategy<Value = UnixNanos> {
@@ -487,14 +489,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_judged_is_what_is_read(
-            partitions in prop::collection::btree_map(("[ab]", any::<i32>()), partition(), 0..6),
+            judged in by_place(partition(), 6),
         ) {
-            let judged: BTreeMap<TopicPartition, PartitionLag> = partitions
-                .into_iter()
-                .map(|((topic, partition), lag)| {
-                    (TopicPartition { topic: topic.into(), partition }, lag)
-                })
-                .collect();
             let packed = Partitions::from(judged.clone());
             prop_assert_eq!(packed.len(), judged.len());
             prop_assert_eq!(packed.is_empty(), judged.is_empty());

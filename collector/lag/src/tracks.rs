@@ -366,6 +366,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use crate::testing::by_place;
+
     use super::*;
 
     fn instant() -> impl Strategy<Value = UnixNanos> {
@@ -452,14 +454,8 @@ mod tests {
     proptest! {
         #[test]
         fn windows_come_back_as_they_were_whatever_they_are(
-            tracks in prop::collection::btree_map(("[ab]", any::<i32>()), track(), 0..8),
+            tracks in by_place(track(), 8),
         ) {
-            let tracks: BTreeMap<TopicPartition, Track> = tracks
-                .into_iter()
-                .map(|((topic, partition), track)| {
-                    (TopicPartition { topic: topic.into(), partition }, track)
-                })
-                .collect();
             let packed = Tracks::from(tracks.clone());
             prop_assert_eq!(packed.open(), tracks);
         }
