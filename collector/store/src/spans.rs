@@ -114,19 +114,6 @@ pub trait SpanReader: Clone + Send + Sync + 'static {
         self.find_one(Wanted::Correlation(value.into()), limit)
     }
 
-    /// The spans that link to a trace, or to one span of it.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    fn linking_to(
-        &self,
-        trace: TraceId,
-        span: Option<SpanId>,
-        limit: usize,
-    ) -> impl Future<Output = Result<Found>> + Send {
-        self.find_one(Wanted::LinkingTo(trace, span), limit)
-    }
-
     /// The spans that name a record, on themselves or on a link: who sent it, and who read it.
     ///
     /// # Errors

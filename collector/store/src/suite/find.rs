@@ -27,6 +27,11 @@ fn traces(found: &Found) -> Vec<TraceId> {
         .collect()
 }
 
+fn correlated(span: RawSpan, value: &str) -> RawSpan {
+    let values = Value::Array(vec![text(value)]);
+    with(span, &[("messaging.header.correlation_id", values)])
+}
+
 fn kafka(span: RawSpan, kind: SpanKind, offset: i64) -> RawSpan {
     let span = with(
         span,
@@ -41,15 +46,11 @@ fn kafka(span: RawSpan, kind: SpanKind, offset: i64) -> RawSpan {
 }
 
 pub(super) async fn a_correlation_value_finds_its_spans_over_traces<E: Engine>() {
-    let header = |value: &str| {
-        let values = Value::Array(vec![text(value)]);
-        [("messaging.header.correlation_id", values)]
-    };
     let sent: Vec<_> = (0..30)
         .map(|n| {
             let value = if n % 10 == 3 { "order-17" } else { "order-18" };
             let span = kafka(plain(n, 0, at(n)), SpanKind::Producer, n as i64);
-            (origin("shop"), with(span, &header(value)))
+            (origin("shop"), correlated(span, value))
         })
         .collect();
     let (_engine, store) = written::<E>(&sent).await;
@@ -86,17 +87,20 @@ pub(super) async fn links_are_followed_backwards<E: Engine>() {
         sent.push((origin("billing"), span));
     }
     let (_engine, store) = written::<E>(&sent).await;
-    let all = store.linking_to(trace_id(1), None, 100).await.unwrap();
+    let all = store
+        .find_one(Wanted::LinkingTo(trace_id(1), None), 100)
+        .await
+        .unwrap();
     assert_eq!(all.spans.len(), 10);
     let one = store
-        .linking_to(trace_id(1), Some(span_id(1)), 100)
+        .find_one(Wanted::LinkingTo(trace_id(1), Some(span_id(1))), 100)
         .await
         .unwrap();
     let odd: Vec<_> = [3, 5, 7, 9, 11].map(trace_id).to_vec();
     assert_eq!(traces(&one), odd);
     assert!(
         store
-            .linking_to(trace_id(2), None, 9)
+            .find_one(Wanted::LinkingTo(trace_id(2), None), 9)
             .await
             .unwrap()
             .spans
@@ -148,10 +152,6 @@ pub(super) async fn a_record_finds_who_sent_it_and_who_read_it<E: Engine>() {
 
 /// A key in many blocks, keys in a few that they share, one in none: each finds its own, up to its own limit.
 pub(super) async fn keys_asked_for_together_find_what_each_is_of<E: Engine>() {
-    let header = |value: &str| {
-        let values = Value::Array(vec![text(value)]);
-        [("messaging.header.correlation_id", values)]
-    };
     let sent: Vec<_> = (0..240)
         .map(|n| {
             let value = if n < 2 { "rare" } else { "common" };
@@ -162,7 +162,7 @@ pub(super) async fn keys_asked_for_together_find_what_each_is_of<E: Engine>() {
                 attributes: Vec::new(),
             }];
             let span = kafka(span, SpanKind::Producer, n as i64);
-            (origin("shop"), with(span, &header(value)))
+            (origin("shop"), correlated(span, value))
         })
         .collect();
     let (_engine, store) = written::<E>(&sent).await;

@@ -11,7 +11,7 @@ use crate::engine::{Inspection, Store, sqlite};
 use crate::options::Options;
 use crate::query::parse;
 use crate::search::SearchQuery;
-use crate::spans::{SpanReader, SpanWriter};
+use crate::spans::{SpanReader, SpanWriter, Wanted};
 use crate::testing::{at, batch, origin, plain, text, trace_id, with};
 
 fn options() -> Options {
@@ -55,7 +55,10 @@ async fn is_found_in_every_way(store: &Store, n: u64) {
             .unwrap();
         let record = store.by_offset(&topic, partition, offset, 100).await;
         assert!(record.unwrap().spans.contains(span), "record {n}");
-        let linking = store.linking_to(trace_id(n + 1), None, 100).await.unwrap();
+        let linking = store
+            .find_one(Wanted::LinkingTo(trace_id(n + 1), None), 100)
+            .await
+            .unwrap();
         assert_eq!(linking.spans.len(), 1, "link to {n} and one");
     }
 }

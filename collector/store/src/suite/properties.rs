@@ -13,7 +13,7 @@ use super::Engine;
 use crate::options::Options;
 use crate::query::{Expr, parse};
 use crate::search::SearchQuery;
-use crate::spans::{SpanReader, SpanWriter};
+use crate::spans::{SpanReader, SpanWriter, Wanted};
 use crate::testing::{Sent, at, batch, span_id, spans, trace_id};
 
 /// A span, and its trace.
@@ -259,7 +259,7 @@ pub(super) fn keys_find_what_a_look_at_every_span_finds<E: Engine>() {
                     ids(&mut all().filter(|s| s.trace_id == trace_id(n)))
                 );
                 for span in [None, Some(span_id(2))] {
-                    let found = store.linking_to(trace_id(n), span, 1_000).await.unwrap();
+                    let found = store.find_one(Wanted::LinkingTo(trace_id(n), span), 1_000).await.unwrap();
                     let links = |s: &&Span| {
                         s.links.iter().any(|l| {
                             l.trace_id == trace_id(n) && span.is_none_or(|id| l.span_id == id)
