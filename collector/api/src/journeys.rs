@@ -29,6 +29,8 @@ const SEED_SPANS: usize = 5_000;
 const NEED_SPANS: usize = 20_000;
 /// Spans that link to a trace, read along with it.
 const LINKS_AHEAD: usize = 2_000;
+/// Of those, so many are kept for a journey.
+const AHEAD_KEPT: usize = 20_000;
 /// Needs of a journey read at once: each may hold that many spans.
 const NEEDS_AT_ONCE: usize = 4;
 const LONGEST_VALUE: usize = 256;
@@ -115,6 +117,7 @@ async fn follow(
 ) -> Result<(), highwater_store::StoreError> {
     // What links to a trace is asked for along with it: nearly always that is the next need.
     let mut linking: HashMap<TraceId, Vec<Span>> = HashMap::new();
+    let mut kept = 0;
     loop {
         let needs = journey.needs();
         if needs.is_empty() {
@@ -150,8 +153,9 @@ async fn follow(
                 journey.feed(*need, spans(found.next().unwrap_or_default()));
                 if let flow::Need::Trace(trace) = *need {
                     let ahead = found.next().unwrap_or_default();
-                    // More of them than were asked for: each span's own are then asked for when they are needed.
-                    if !ahead.truncated {
+                    // Too many: each span's own are then asked for when they are needed.
+                    if !ahead.truncated && kept + ahead.spans.len() <= AHEAD_KEPT {
+                        kept += ahead.spans.len();
                         linking.insert(trace, spans(ahead));
                     }
                 }
