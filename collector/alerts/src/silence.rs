@@ -311,6 +311,12 @@ impl Maintenance {
         &self.spec
     }
 
+    /// Which alerts.
+    #[must_use]
+    pub const fn matchers(&self) -> &Matchers {
+        &self.matchers
+    }
+
     /// Whether it holds at `now`.
     #[must_use]
     pub fn is_active(&self, now: UnixNanos) -> bool {

@@ -143,15 +143,8 @@ fn to_wire(silence: &Silence, alerts: &[Alert], now: UnixNanos) -> wire::Silence
 
 fn window(window: &Maintenance, now: UnixNanos) -> wire::Maintenance {
     let spec = window.spec();
-    let lists = [
-        ("rule", &spec.rule),
-        ("cluster", &spec.cluster),
-        ("group", &spec.group),
-        ("topic", &spec.topic),
-        ("service", &spec.service),
-    ];
     let mut when = format!("{} {} to {} UTC", spec.days.join(", "), spec.from, spec.to);
-    for (what, globs) in lists {
+    for (what, globs) in window.matchers().lists() {
         if let Some(globs) = text(globs) {
             when.push_str(&format!(", {what} {globs}"));
         }
