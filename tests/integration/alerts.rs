@@ -360,11 +360,11 @@ async fn a_rule_of_the_form_counts_at_once_is_kept_and_gives_way() -> Result<()>
     };
     assert_eq!(
         of_silence("silenced"),
-        Some((Some("ada"), "rule fraud", None))
+        Some((Some("ada"), "rule = fraud", None))
     );
     assert_eq!(
         of_silence("unsilenced"),
-        Some((Some("grace"), "rule fraud", None))
+        Some((Some("grace"), "rule = fraud", None))
     );
 
     let url = format!("{}/api/v1/rules/fraud", stage.highwater.dashboard);

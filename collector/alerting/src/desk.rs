@@ -17,7 +17,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use crate::book::{Book, BookError};
 use crate::letters::{HourOfGroup, Letters, encoded};
 use crate::place::in_words;
-use crate::silenced::{BEGUN, ENDED, of_silence};
+use crate::silenced::of_silence;
 
 /// What conditions hold and since when is written this often where nothing happens; what happens is written at once.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
@@ -306,7 +306,7 @@ impl Desk {
     /// # Errors
     /// When it has no end, is too long, or nobody's; when it could not be kept.
     pub async fn silence(&self, silence: Silence, now: UnixNanos) -> Result<(), DeskError> {
-        let begun = of_silence(&silence, BEGUN, &silence.author, silence.created_at);
+        let begun = of_silence(&silence);
         {
             let work = &mut *self.work.lock();
             work.engine.silence(silence)?;
@@ -325,8 +325,7 @@ impl Desk {
             work.engine.end_silence(id, by, now)?;
             let silences = work.engine.silences();
             let ended = silences.iter().find(|silence| *silence.id == *id);
-            let ended = ended.map(|silence| of_silence(silence, ENDED, by, now));
-            work.events.extend(ended);
+            work.events.extend(ended.map(of_silence));
         }
         self.keep(now).await
     }

@@ -2,28 +2,22 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use highwater_alerts::Silence;
+use highwater_alerts::{Globs, Silence};
 use highwater_model::UnixNanos;
 use highwater_store::AlertEvent;
 
-/// A silence was made.
-pub(crate) const BEGUN: &str = "silenced";
-/// It was ended before its end.
-pub(crate) const ENDED: &str = "unsilenced";
-
-/// That a silence began, or was ended before its end. It is of no one alert, and of no severity.
-pub(crate) fn of_silence(silence: &Silence, kind: &str, by: &str, at: UnixNanos) -> AlertEvent {
+/// That a silence was made, or was ended before its end, whichever came last. It is of no one alert, and of no severity.
+pub(crate) fn of_silence(silence: &Silence) -> AlertEvent {
+    let (kind, at, by, until) = match &silence.ended {
+        None => ("silenced", silence.created_at, &silence.author, "Until"),
+        Some(ended) => ("unsilenced", ended.at, &ended.by, "Ended before"),
+    };
     let matchers = &silence.matchers;
     let lists = matchers.lists().into_iter();
     let named = lists.filter(|(_, globs)| !globs.is_empty());
     let subject: Vec<String> = named
-        .map(|(what, globs)| format!("{what} {}", globs.0.join(", ")))
+        .map(|(what, globs)| format!("{what} = {}", globs.0.join(", ")))
         .collect();
-    let until = if kind == ENDED {
-        "Ended before"
-    } else {
-        "Until"
-    };
     let mut sentence = format!("{until} {}", minute(silence.ends));
     if !silence.comment.trim().is_empty() {
         sentence.push_str(": ");
@@ -33,18 +27,19 @@ pub(crate) fn of_silence(silence: &Silence, kind: &str, by: &str, at: UnixNanos)
         at,
         alert: silence.id.to_string(),
         kind: kind.to_owned(),
-        rule: match matchers.rule.0.as_slice() {
-            [rule] => rule.clone(),
-            _ => String::new(),
-        },
-        cluster: match matchers.cluster.0.as_slice() {
-            [cluster] => Some(cluster.clone()),
-            _ => None,
-        },
+        rule: only(&matchers.rule).unwrap_or_default(),
+        cluster: only(&matchers.cluster),
         subject: subject.join(", "),
         severity: String::new(),
         sentence,
-        by_whom: Some(by.trim().to_owned()),
+        by_whom: Some(by.to_string()),
+    }
+}
+
+fn only(globs: &Globs) -> Option<String> {
+    match globs.0.as_slice() {
+        [only] => Some(only.clone()),
+        _ => None,
     }
 }
 
@@ -58,7 +53,7 @@ fn minute(at: UnixNanos) -> String {
 
 #[cfg(test)]
 mod tests {
-    use highwater_alerts::{Globs, Matchers};
+    use highwater_alerts::{Ended, Matchers};
 
     use super::*;
 
@@ -86,8 +81,8 @@ mod tests {
             group: globs(&["bill*", "!billing-test"]),
             ..Matchers::default()
         };
-        let event = of_silence(&silence(matchers), BEGUN, "ana ", UnixNanos(7));
-        assert_eq!(event.subject, "rule lag, group bill*, !billing-test");
+        let event = of_silence(&silence(matchers));
+        assert_eq!(event.subject, "rule = lag, group = bill*, !billing-test");
         assert_eq!(event.sentence, "Until 2026-03-17 03:00 UTC: deploying");
         assert_eq!(
             (event.kind.as_str(), event.rule.as_str()),
@@ -104,7 +99,19 @@ mod tests {
             cluster: globs(&["prod"]),
             ..Matchers::default()
         };
-        let event = of_silence(&silence(matchers), ENDED, "ana", UnixNanos(9));
+        let ended = Ended {
+            by: "ben".into(),
+            at: UnixNanos(9),
+        };
+        let event = of_silence(&Silence {
+            ended: Some(ended),
+            ..silence(matchers)
+        });
+        assert_eq!(
+            (event.kind.as_str(), event.at),
+            ("unsilenced", UnixNanos(9))
+        );
+        assert_eq!(event.by_whom.as_deref(), Some("ben"));
         assert_eq!(
             (event.rule.as_str(), event.cluster.as_deref()),
             ("", Some("prod"))
