@@ -94,7 +94,7 @@ pub(crate) fn Alerts() -> impl IntoView {
         desk.rules.data.with(|rules| {
             let rules = rules.as_ref()?;
             let fired: u64 = rules.rules.iter().map(|r| r.fired_7d).sum();
-            Some(format!("{} in 7\u{a0}d", count_full(fired)))
+            Some(format!("{} fired in 7\u{a0}d", count_full(fired)))
         })
     });
     let channels = Signal::derive(move || {

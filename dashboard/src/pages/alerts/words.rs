@@ -283,6 +283,9 @@ pub(super) fn from_field(text: &str) -> Option<Instant> {
 
 /// Returns the word for what happened.
 pub(super) fn event_word(kind: &str) -> String {
+    if kind == "unsilenced" {
+        return "Silence ended".to_owned();
+    }
     let mut letters = kind.replace('_', " ");
     if let Some(first) = letters.get_mut(0..1) {
         first.make_ascii_uppercase();
@@ -517,6 +520,7 @@ pub(super) mod tests {
     #[test]
     fn an_event_of_a_kind_not_known_here_is_still_said() {
         assert_eq!(event_word("fired"), "Fired");
+        assert_eq!(event_word("unsilenced"), "Silence ended");
         assert_eq!(event_word("moved_on"), "Moved on");
         assert_eq!(event_word(""), "");
     }
