@@ -39,6 +39,16 @@ wire! {
         AtMost,
     }
 
+    /// How the timestamps of a partition's records contradict when those came.
+    #[derive(Copy, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Skew {
+        /// A record is stamped with a time that is still to come.
+        Ahead,
+        /// Records are stamped with a time before they came.
+        Behind,
+    }
+
     /// `GET /api/v1/groups`.
     pub struct Groups {
         /// The range.
@@ -161,6 +171,9 @@ wire! {
         pub lag_by_tools: Option<i64>,
         /// Records deleted unread.
         pub lost_messages: Option<u64>,
+        /// Set where timestamps are more than five minutes from when records came: time lag is then from Highwater's own
+        /// readings alone.
+        pub clock_suspect: Option<Skew>,
         /// Time lag.
         pub time_lag_ms: Option<u64>,
         /// How sure.

@@ -173,6 +173,10 @@ fn partition(group: &str, key: &TopicPartition, lag: &engine::PartitionLag) -> w
         lag_is_upper_bound: lag.lag_is_upper_bound,
         lag_by_tools: lag.lag_by_tools,
         lost_messages: lag.lost_messages,
+        clock_suspect: lag.clock_suspect.map(|skew| match skew {
+            engine::Skew::Ahead => wire::Skew::Ahead,
+            engine::Skew::Behind => wire::Skew::Behind,
+        }),
         time_lag_ms: lag.time_lag.map(engine::TimeLag::millis),
         time_lag_bound: lag.time_lag.map(|lag| bound(lag.bound)),
         in_per_s: lag.in_per_s,

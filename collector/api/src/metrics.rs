@@ -126,7 +126,7 @@ fn groups(state: &ApiState, out: &mut Exposition) {
         }
     }
     type OfGroup = fn(&engine::GroupLag) -> Option<f64>;
-    let of_group: [(&str, &str, OfGroup); 8] = [
+    let of_group: [(&str, &str, OfGroup); 9] = [
         (
             "kafka_consumergroup_members",
             "Members of the group.",
@@ -163,6 +163,14 @@ fn groups(state: &ApiState, out: &mut Exposition) {
             |lag| {
                 let lost = lag.partitions.values().filter_map(|lag| lag.lost_messages);
                 lost.reduce(|sum, lost| sum + lost).map(|lost| lost as f64)
+            },
+        ),
+        (
+            "highwater_consumergroup_clock_suspect_partitions",
+            "Partitions it reads whose records' timestamps are more than five minutes from when they came.",
+            |lag| {
+                let suspect = |lag: &engine::PartitionLag| lag.clock_suspect.is_some();
+                Some(lag.partitions.values().filter(suspect).count() as f64)
             },
         ),
         (

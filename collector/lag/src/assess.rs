@@ -9,7 +9,7 @@ use highwater_model::broker::TopicFacts;
 use crate::history::EndHistory;
 use crate::track::Track;
 use crate::types::{
-    Bound, Config, OpenTransaction, PartitionLag, Rewound, Seen, State, TimeLag, Why,
+    Bound, Config, OpenTransaction, PartitionLag, Rewound, Seen, Skew, State, TimeLag, Why,
 };
 
 /// What the rest of the group does.
@@ -31,6 +31,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) last_stable: Option<i64>,
     /// The last stable offset stands where it stands since.
     pub(crate) stable_since: UnixNanos,
+    pub(crate) clock_suspect: Option<Skew>,
     /// The end was read before the committed offset: being ahead of it proves nothing.
     pub(crate) race: bool,
     pub(crate) topic: Option<&'a TopicFacts>,
@@ -122,6 +123,7 @@ pub(crate) fn assess(
         lost_messages: lost,
         open_transaction,
         nothing_readable,
+        clock_suspect: facts.clock_suspect,
         time_lag,
         in_per_s,
         out_per_s,
@@ -192,7 +194,7 @@ fn retention_left(
     time_lag: Option<TimeLag>,
     compacted: bool,
 ) -> Option<Duration> {
-    if compacted || lag_messages? == 0 {
+    if compacted || facts.clock_suspect.is_some() || lag_messages? == 0 {
         return None;
     }
     let retention = u64::try_from(facts.topic?.retention_ms?).ok()?;

@@ -1,5 +1,6 @@
 //! Steps from sample to sample.
 
+mod before;
 mod step;
 
 use std::cell::LazyCell;
@@ -11,7 +12,9 @@ use highwater_model::UnixNanos;
 use highwater_model::broker::{LagRow, PartitionOffsets, Sample, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+pub use self::before::CheckpointBefore;
 use self::step::Step;
+use crate::clock::Clock;
 use crate::history::{EndHistory, since};
 use crate::track::Track;
 use crate::tracks::Tracks;
@@ -27,6 +30,9 @@ const SEED_AGES: [Duration; 7] = [
     Duration::from_secs(24 * 3_600),
     Duration::from_secs(7 * 24 * 3_600),
 ];
+
+/// Times that the broker told are kept, those of points thrown away since too, until they are so many.
+const MOST_TOLD: usize = 32;
 
 /// What is known of one partition, whoever reads it.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -46,6 +52,11 @@ struct Partition {
     seeded: bool,
     /// The gap last asked about: asked once.
     asked: Option<(UnixNanos, UnixNanos)>,
+    /// When the points of its past are that the broker told.
+    #[serde(default)]
+    told: Vec<UnixNanos>,
+    #[serde(default)]
+    clock: Clock,
 }
 
 /// What is known of one group, while it is looked at. Elsewhere it is a [`PackedGroup`].
@@ -144,10 +155,11 @@ impl From<Group> for PackedGroup {
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-struct Cluster {
+#[serde(bound(serialize = "P: Serialize", deserialize = "P: Deserialize<'de>"))]
+struct Cluster<P = Partition> {
     last_sample: Option<UnixNanos>,
     #[serde(with = "highwater_model::pairs")]
-    partitions: BTreeMap<TopicPartition, Partition>,
+    partitions: BTreeMap<TopicPartition, P>,
     groups: BTreeMap<Arc<str>, PackedGroup>,
 }
 
@@ -295,7 +307,7 @@ impl LagEngine {
 
     /// Adds what the broker's time index, or stored history, tells of the past: where a partition ended at a time.
     /// `None` for the offset means "where it ends now". Says how many points contradicted what is known and were
-    /// refused; producers' clocks may be wrong.
+    /// refused; producers' clocks may be wrong, and are judged by what they answer.
     pub fn seed(
         &mut self,
         cluster: &str,
@@ -309,12 +321,7 @@ impl LagEngine {
             let Some(partition) = cluster.partitions.get_mut(&key) else {
                 continue;
             };
-            let Some(end) = offset.or_else(|| partition.ends.last().map(|last| last.end)) else {
-                continue;
-            };
-            if !partition.ends.seed(at, end) {
-                refused += 1;
-            }
+            refused += usize::from(!partition.answer(at, offset));
         }
         refused
     }
@@ -327,6 +334,7 @@ impl LagEngine {
         };
         let mut questions = Vec::new();
         let mut asked_now: BTreeSet<TopicPartition> = BTreeSet::new();
+        let mut asked_clock: BTreeSet<TopicPartition> = BTreeSet::new();
         for ((name, _), group) in &self.groups {
             if &**name != cluster {
                 continue;
@@ -339,6 +347,15 @@ impl LagEngine {
                     continue;
                 };
                 let position = committed.max(lag.log_start.unwrap_or(0));
+                if asked_clock.insert(key.clone())
+                    && let Some(last) = partition.ends.last()
+                {
+                    let times = partition.clock.questions(last, partition.log_start, now);
+                    questions.extend(times.map(|at| (key.clone(), at)));
+                }
+                if partition.clock.suspect().is_some() {
+                    continue;
+                }
                 if !partition.seeded {
                     partition.seeded = true;
                     asked_now.insert(key.clone());
@@ -574,7 +591,8 @@ impl Cluster {
                     log_since: read.read_at,
                     ..Partition::default()
                 });
-            partition.observe(read);
+            let topic = sample.topics.get(&key.topic);
+            partition.observe(read, topic.and_then(|topic| topic.compacted) == Some(false));
             let of_topic = consumed.get(&key.topic);
             if !of_topic.is_some_and(|partitions| partitions.contains(&key.partition)) {
                 partition.ends.keep_since(now - config.window * 2);
@@ -585,7 +603,8 @@ impl Cluster {
 }
 
 impl Partition {
-    fn observe(&mut self, read: &PartitionOffsets) {
+    /// Takes a reading. `whole`: records are deleted from the start of the log only.
+    fn observe(&mut self, read: &PartitionOffsets, whole: bool) {
         if let Ok(log_start) = read.log_start {
             // A log start that went back is another log, with a past of its own.
             if self.log_start.is_some_and(|before| log_start < before) {
@@ -598,8 +617,13 @@ impl Partition {
             self.log_start = Some(log_start);
         }
         if let Ok(end) = read.end {
-            if self.ends.last().is_some_and(|last| end < last.end) {
-                self.forget_answers();
+            match self.ends.last() {
+                Some(last) if end < last.end => self.forget_answers(),
+                Some(last) if end > last.end && read.read_at > last.at => self.clock.moved_on(last),
+                _ => {}
+            }
+            if !whole {
+                self.clock.has_gaps();
             }
             self.ends.observe(read.read_at, end);
         }
@@ -614,5 +638,37 @@ impl Partition {
     fn forget_answers(&mut self) {
         self.seeded = false;
         self.asked = None;
+        self.clock = Clock::default();
+    }
+
+    /// Takes where the broker says that it ended at `at`; says whether that agrees with what is known.
+    fn answer(&mut self, at: UnixNanos, offset: Option<i64>) -> bool {
+        let Some(last) = self.ends.last() else {
+            return true;
+        };
+        let before = self.clock.suspect();
+        self.clock.answer(at, offset, last);
+        if self.clock.suspect().is_some() {
+            self.ends.forget(&self.told);
+            self.told = Vec::new();
+            return false;
+        }
+        if before.is_some() {
+            self.seeded = false;
+            self.asked = None;
+        }
+        // A time to come was asked for the clock alone.
+        if at > last.at {
+            return offset.is_none();
+        }
+        let taken = self.ends.seed(at, offset.unwrap_or(last.end));
+        if taken {
+            if self.told.len() >= MOST_TOLD {
+                let ends = &self.ends;
+                self.told.retain(|&at| ends.holds(at));
+            }
+            self.told.push(at);
+        }
+        taken
     }
 }

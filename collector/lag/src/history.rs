@@ -76,6 +76,18 @@ impl EndHistory {
         fits
     }
 
+    /// There is a point of that time.
+    pub(crate) fn holds(&self, at: UnixNanos) -> bool {
+        self.points
+            .binary_search_by_key(&at, |point| point.at)
+            .is_ok()
+    }
+
+    /// Takes back what was seeded at these times.
+    pub(crate) fn forget(&mut self, seeded: &[UnixNanos]) {
+        self.points.retain(|point| !seeded.contains(&point.at));
+    }
+
     /// Forgets everything: the topic is another one.
     pub(crate) fn clear(&mut self) {
         self.points.clear();

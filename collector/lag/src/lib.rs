@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests panic on surprise"))]
 
 mod assess;
+mod clock;
 mod engine;
 mod history;
 mod packed;
@@ -25,8 +26,9 @@ mod types;
 mod varint;
 pub mod words;
 
-pub use engine::{Checkpoint, LagEngine, MarkerQuestion, Reading};
+pub use engine::{Checkpoint, CheckpointBefore, LagEngine, MarkerQuestion, Reading};
 pub use packed::Partitions;
 pub use types::{
-    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, Seen, State, TimeLag, Why,
+    Bound, Config, GroupLag, OpenTransaction, PartitionLag, Rewound, Seen, Skew, State, TimeLag,
+    Why,
 };

@@ -12,7 +12,9 @@ use std::time::Duration;
 use highwater_model::UnixNanos;
 use highwater_model::broker::TopicPartition;
 
-use crate::types::{Bound, OpenTransaction, PartitionLag, Rewound, Seen, State, TimeLag, Why};
+use crate::types::{
+    Bound, OpenTransaction, PartitionLag, Rewound, Seen, Skew, State, TimeLag, Why,
+};
 use crate::varint::{Numbers, write, zigzag};
 
 /// The partitions of a group, by topic and number.
@@ -176,6 +178,9 @@ impl Writer {
         self.option(lag.member.as_ref(), Self::text);
         self.bit(lag.lag_is_upper_bound);
         self.bit(lag.nothing_readable);
+        self.option(lag.clock_suspect, |writer, skew| {
+            writer.one.push(skew as u8);
+        });
         self.option(lag.seen(), |writer, seen| {
             writer.instant(seen.at);
             writer.instant(seen.still_since);
@@ -304,6 +309,10 @@ impl Reader<'_> {
             member: self.option(Self::text),
             lag_is_upper_bound: self.bit(),
             nothing_readable: self.bit(),
+            clock_suspect: self.option(|reader| match reader.byte() {
+                0 => Skew::Ahead,
+                _ => Skew::Behind,
+            }),
         };
         let seen = self.option(|reader| Seen {
             at: reader.instant(),
@@ -468,20 +477,24 @@ mod tests {
             (offset(), offset(), offset(), offset()),
             prop::option::of(text()),
             prop::option::of(instant()),
+            prop::option::of(prop::sample::select(vec![Skew::Ahead, Skew::Behind])),
             numbers(),
         )
             .prop_map(
-                |(state, why, state_since, offsets, member, read_at, numbers)| PartitionLag {
-                    state,
-                    why,
-                    state_since,
-                    log_start: offsets.0,
-                    committed: offsets.1,
-                    end: offsets.2,
-                    last_stable: offsets.3,
-                    member,
-                    read_at,
-                    ..numbers
+                |(state, why, state_since, offsets, member, read_at, clock, numbers)| {
+                    PartitionLag {
+                        state,
+                        why,
+                        state_since,
+                        log_start: offsets.0,
+                        committed: offsets.1,
+                        end: offsets.2,
+                        last_stable: offsets.3,
+                        member,
+                        read_at,
+                        clock_suspect: clock,
+                        ..numbers
+                    }
                 },
             )
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use highwater_model::broker::TopicPartition;
 
 use crate::assess::{distance, longest, sum};
+use crate::clock::TOLERANCE;
 use crate::history::since;
-use crate::types::{GroupLag, PartitionLag, Seen, State, Why};
+use crate::types::{GroupLag, PartitionLag, Seen, Skew, State, Why};
 use crate::words::{amount, count, duration, messages};
 
 impl PartitionLag {
@@ -94,6 +95,9 @@ impl Seen {
             ));
         }
         sentence.push_str(&retention(lag.retention_left, self.retention_ms));
+        if let Some(skew) = lag.clock_suspect {
+            sentence.push_str(&clock(skew, ""));
+        }
         sentence.push('.');
         sentence
     }
@@ -106,6 +110,18 @@ fn offsets(number: i64) -> String {
     } else {
         format!("{} offsets", count(number))
     }
+}
+
+/// Says what a suspect clock leaves unknown.
+fn clock(skew: Skew, of: &str) -> String {
+    let when = match skew {
+        Skew::Ahead => "after",
+        Skew::Behind => "before",
+    };
+    let tolerance = duration(TOLERANCE);
+    format!(
+        "; clock suspect: records{of} are stamped more than {tolerance} {when} they came, so ages are of Highwater's own readings and the retention margin is unknown"
+    )
 }
 
 /// Warns when more than half of the retention is used up.
@@ -197,6 +213,15 @@ pub(crate) fn group_reason(
         }
     };
     sentence.push_str(&retention(group.retention_left, group.retention_ms));
+    let mut skewed = partitions.values().filter_map(|lag| lag.clock_suspect);
+    if let Some(skew) = skewed.next() {
+        let number = 1 + skewed.count();
+        let of = match partitions.len() {
+            1 => String::new(),
+            all => format!(" of {number} of {all} partitions"),
+        };
+        sentence.push_str(&clock(skew, &of));
+    }
     if let Some(total) = group.partitions_total
         && group.partitions_read < total
     {

@@ -132,6 +132,16 @@ pub struct OpenTransaction {
     pub since: UnixNanos,
 }
 
+/// How the timestamps of a partition's records contradict when those came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skew {
+    /// A record is stamped with a time that is still to come.
+    Ahead,
+    /// Records are stamped with a time before they came.
+    Behind,
+}
+
 /// A committed offset that went back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rewound {
@@ -204,6 +214,8 @@ pub struct PartitionLag {
     pub open_transaction: Option<OpenTransaction>,
     /// A bounded read has shown that the offsets up to the end hold no message (transaction markers, aborted records).
     pub nothing_readable: bool,
+    /// Its records' timestamps are not of when they came, by more than five minutes: ages are of our own readings alone.
+    pub clock_suspect: Option<Skew>,
     /// Age of the oldest unread message.
     pub time_lag: Option<TimeLag>,
     /// Appended a second, over the window.
@@ -214,7 +226,8 @@ pub struct PartitionLag {
     pub rate_from: Option<UnixNanos>,
     /// Until caught up at these rates; `None` when never, or unknown.
     pub drain: Option<Duration>,
-    /// Until the oldest unread message is deleted; `None` unlimited, unknown, or nothing unread.
+    /// Until the oldest unread message is deleted; `None` unlimited, unknown, or nothing unread. Unknown where the clock
+    /// is suspect: brokers delete by timestamps.
     pub retention_left: Option<Duration>,
     /// When the committed offset last changed, if that was seen.
     pub moved_at: Option<UnixNanos>,
@@ -243,6 +256,7 @@ impl PartitionLag {
             lost_messages: None,
             open_transaction: None,
             nothing_readable: false,
+            clock_suspect: None,
             time_lag: None,
             in_per_s: None,
             out_per_s: None,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use highwater_api::{Services, Sparks};
 use highwater_flow::{Config as FlowConfig, Flow, Row};
-use highwater_lag::{Checkpoint as LagCheckpoint, Config as LagConfig, LagEngine};
+use highwater_lag::{
+    Checkpoint as LagCheckpoint, CheckpointBefore, Config as LagConfig, LagEngine,
+};
 use highwater_model::UnixNanos;
 use highwater_store::{FlowRow, SpanReader, Store, StoreError};
 use parking_lot::RwLock;
@@ -29,9 +31,11 @@ const SPARKS_BACK: Duration = Duration::from_secs(24 * 3_600);
 const LAG_KEY: &[u8] = &[0xfe, b'l', b'a', b'g'];
 /// The first byte of lag's memory: postcard, compressed. A hundred thousand partitions of groups are 20 MB of that, which
 /// would be in memory three times while it is written, and a fifth compressed.
-const LAG_FORMAT: u8 = 3;
-/// Not compressed. Before it was JSON, which begins otherwise. 1 knew partitions with offsets only.
-const LAG_FORMAT_BEFORE: u8 = 2;
+const LAG_FORMAT: u8 = 4;
+/// Without what is held of clocks.
+const LAG_FORMAT_3: u8 = 3;
+/// As 3, and not compressed. Before it was JSON, which begins otherwise. 1 knew partitions with offsets only.
+const LAG_FORMAT_2: u8 = 2;
 /// What is compressed at once: postcard writes byte by byte.
 const LAG_PIECE: usize = 64 << 10;
 /// That of a large cluster is written less often, so that no more than this is written a second.
@@ -122,7 +126,10 @@ pub(super) async fn restore_lag(store: &Store, config: LagConfig) -> Result<LagE
 fn lag_memory(kept: &[u8]) -> Result<LagCheckpoint> {
     Ok(match kept.split_first() {
         Some((&LAG_FORMAT, memory)) => postcard::from_bytes(&zstd::decode_all(memory)?)?,
-        Some((&LAG_FORMAT_BEFORE, memory)) => postcard::from_bytes(memory)?,
+        Some((&LAG_FORMAT_3, memory)) => {
+            postcard::from_bytes::<CheckpointBefore>(&zstd::decode_all(memory)?)?.into()
+        }
+        Some((&LAG_FORMAT_2, memory)) => postcard::from_bytes::<CheckpointBefore>(memory)?.into(),
         _ => serde_json::from_slice(kept)?,
     })
 }
@@ -297,7 +304,7 @@ mod tests {
     };
     use parking_lot::RwLock;
 
-    use super::{LAG_FORMAT_BEFORE, lag_memory, lag_row};
+    use super::{LAG_FORMAT_2, LAG_FORMAT_3, LagCheckpoint, lag_memory, lag_row};
 
     /// An engine that has seen a group twice.
     fn engine() -> LagEngine {
@@ -349,9 +356,13 @@ mod tests {
         let engine = engine();
         let json = serde_json::to_vec(engine.checkpoint()).unwrap();
         assert_eq!(&lag_memory(&json).unwrap(), engine.checkpoint());
-        let mut before = vec![LAG_FORMAT_BEFORE];
-        before.extend(postcard::to_stdvec(engine.checkpoint()).unwrap());
-        assert_eq!(&lag_memory(&before).unwrap(), engine.checkpoint());
+        // As the version before wrote it; of another cluster than this.
+        let before = include_bytes!("../../lag/tests/rules/data/checkpoint-before-clocks.postcard");
+        let plain = lag_memory(&[&[LAG_FORMAT_2], &before[..]].concat()).unwrap();
+        let compressed = zstd::encode_all(&before[..], 1).unwrap();
+        let compressed = lag_memory(&[&[LAG_FORMAT_3], &compressed[..]].concat()).unwrap();
+        assert_eq!(plain, compressed);
+        assert!(plain != LagCheckpoint::default());
         let shared = Arc::new(RwLock::new(engine));
         let now = lag_row(&shared).unwrap().value;
         assert_eq!(&lag_memory(&now).unwrap(), shared.read().checkpoint());
@@ -371,6 +382,8 @@ mod tests {
             b"\x02\xff\xff\xff\xff\xff",
             b"\x03",
             b"\x03\xff\xff\xff\xff\xff",
+            b"\x04",
+            b"\x04\xff\xff\xff\xff\xff",
             b"{",
             // The format before.
             b"\x01\x00",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use highwater_lag::{Bound, State};
+use highwater_lag::{Bound, Skew, State};
 use highwater_tests::kafka;
 
 use super::{Watch, assert_begins, exact_age, hours, only};
@@ -74,4 +74,49 @@ fn a_producers_wrong_clock_does_not_age_what_was_seen_to_arrive() {
         assert_eq!(time.bound, Bound::Exact);
         assert!(time.duration <= oldest, "{time:?}, not {oldest:?} at most");
     }
+}
+
+#[test]
+fn a_timestamp_that_is_still_to_come_makes_the_clock_suspect() {
+    let scene = Scene::shared("to-come", 1, "early");
+    let (_, name) = scene.names();
+    scene.produce(&[(0, 5)]);
+    scene.commit(&[(0, 2)]);
+    let mut watch = Watch::new(&scene);
+    let right = watch.until("the lag", |group| group.lag_messages == Some(3));
+    assert_eq!(only(&right).clock_suspect, None);
+    // The engine asks about clocks every ten minutes: another one asks at once.
+    scene.produce_stamped([now() + hours(1) / 2]);
+    let mut watch = Watch::new(&scene);
+    let wrong = watch.until("the doubt", |group| only(group).clock_suspect.is_some());
+    let lag = only(&wrong);
+    assert_eq!(lag.clock_suspect, Some(Skew::Ahead));
+    assert_eq!((lag.lag_messages, lag.retention_left), (Some(4), None));
+    let said = lag.reason(name, &scene.place(0)).replace('\u{a0}', " ");
+    assert!(
+        said.contains("; clock suspect: records are stamped more than 5 m after they came"),
+        "{said}"
+    );
+}
+
+#[test]
+fn timestamps_of_before_a_record_came_make_the_clock_suspect() {
+    let scene = Scene::shared("copied", 1, "copier");
+    scene.produce(&[(0, 5)]);
+    scene.commit(&[(0, 2)]);
+    let mut watch = Watch::new(&scene);
+    watch.until("the lag", |group| group.lag_messages == Some(3));
+    // As MirrorMaker has it: what comes now is of an hour ago. The five before are of now, so they are deleted.
+    scene.produce_aged(std::iter::repeat_n(hours(1), 10));
+    scene.delete_records(0, 5);
+    scene.commit(&[(0, 7)]);
+    let wrong = watch.until("the doubt", |group| only(group).clock_suspect.is_some());
+    let lag = only(&wrong);
+    assert_eq!(lag.clock_suspect, Some(Skew::Behind));
+    assert_eq!((lag.lag_messages, lag.retention_left), (Some(8), None));
+    let time = lag.time_lag.unwrap();
+    assert!(
+        time.duration < Duration::from_secs(600),
+        "{time:?}: of what was seen, not of the timestamps"
+    );
 }

@@ -1,7 +1,7 @@
 //! Pending, firing, clear; and what is unknown in between.
 
 use highwater_alerts::{EventKind, NoticeKind, Phase};
-use highwater_lag::{Bound, PartitionLag, Rewound, Seen, State, TimeLag, Why};
+use highwater_lag::{Bound, PartitionLag, Rewound, Seen, Skew, State, TimeLag, Why};
 use highwater_model::UnixNanos;
 use std::time::Duration;
 
@@ -389,6 +389,28 @@ fn a_short_retention_is_not_always_in_breach() {
     );
     world.step();
     assert_eq!(world.firing().len(), 1);
+}
+
+#[test]
+fn a_margin_that_a_suspect_clock_makes_unknown_is_not_all_right() {
+    let margin =
+        rule("id = 'm'\nwatch = 'retention_margin'\nover = '12h'\nfor = '0'\nclear_for = '0'");
+    let mut world = World::new(vec![margin]);
+    let with = |left: Option<u64>, skew: Option<Skew>| {
+        let mut one = partition(3_000);
+        one.retention_left = left.map(Duration::from_secs);
+        one.clock_suspect = skew;
+        of_partitions(vec![(place("orders", 0), one)])
+    };
+    world.group("billing", with(Some(600), None));
+    world.step();
+    assert_eq!(world.firing().len(), 1);
+    world.group("billing", with(None, Some(Skew::Behind)));
+    world.run(300);
+    assert_eq!(world.firing().len(), 1, "not known is not over");
+    world.group("billing", with(Some(600_000), None));
+    world.step();
+    assert_eq!(world.firing().len(), 0);
 }
 
 #[test]

@@ -193,6 +193,7 @@ impl Step<'_> {
                 .last_stable
                 .map(|stable| stable.min(known.end)),
             stable_since: known.remembered.stable_since,
+            clock_suspect: known.remembered.clock.suspect(),
             race: known.read.read_at < self.facts.read_at,
             topic: self.sample.topics.get(&key.topic),
             member: self.member(key),

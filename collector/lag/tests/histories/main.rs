@@ -7,7 +7,9 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_lag::{Bound, Checkpoint, Config, LagEngine, PartitionLag, State, TimeLag, Why};
+use highwater_lag::{
+    Bound, Checkpoint, Config, LagEngine, PartitionLag, Skew, State, TimeLag, Why,
+};
 use highwater_model::UnixNanos;
 use proptest::prelude::*;
 
@@ -146,9 +148,9 @@ fn agree(config: &Config, rounds: &[Round]) -> Result<(), TestCaseError> {
         prop_assert_eq!(&said, &meant, "round {}", index);
         if round.seed {
             for (place, at) in engine.questions(CLUSTER, now) {
-                let end = world.end_at(&place, at);
-                engine.seed(CLUSTER, [(place.clone(), at, Some(end))]);
-                model.past(place, at, end);
+                let (first, end) = world.index(&place, at);
+                engine.seed(CLUSTER, [(place.clone(), at, first)]);
+                model.past(place, at, first.unwrap_or(end));
             }
         }
         if let Some(readable) = round.markers {
@@ -229,6 +231,59 @@ proptest! {
                     prop_assert_eq!(Some(group), stopped.get(name), "round {}", index);
                 }
             }
+        }
+    }
+
+    /// Ages where timestamps are wrong: what the broker's index told is taken back once that shows.
+    #[test]
+    fn wrong_clocks_are_suspected_and_ages_are_of_our_own_readings(
+        off in 400_i64..100_000,
+        ahead in any::<bool>(),
+        produced in 1_i64..20,
+        polls in 10_usize..60,
+        behind in 1_usize..8,
+    ) {
+        let mut world = World::new();
+        let mut engine = LagEngine::new(Config::default());
+        let clock = Happening::Clock { place: 0, ahead: if ahead { off } else { -off } };
+        let produce = Happening::ProduceOn { place: 0, records: produced };
+        let mut happenings = vec![clock, produce];
+        let mut ends = Vec::new();
+        let place = world.sample(&Round::default()).partitions.into_keys().next().unwrap();
+        for poll in 0..polls {
+            let seek = poll.checked_sub(behind).map(|then: usize| {
+                let (_, offset): (UnixNanos, i64) = ends[then];
+                Happening::SeekTo { group: 0, place: 0, offset }
+            });
+            happenings.extend(seek);
+            let happenings = std::mem::take(&mut happenings);
+            let round = Round { pause: 15, happenings, ..Round::default() };
+            world.pass(&round);
+            let sample = world.sample(&round);
+            engine.step(&sample, world.now);
+            ends.push((world.now, world.index(&place, world.now).1));
+            loop {
+                let questions = engine.questions(CLUSTER, world.now);
+                if questions.is_empty() {
+                    break;
+                }
+                let answers = questions.into_iter().map(|(place, at)| {
+                    let (first, _) = world.index(&place, at);
+                    (place, at, first)
+                });
+                engine.seed(CLUSTER, answers.collect::<Vec<_>>());
+            }
+        }
+        let groups = groups(&engine);
+        let partitions = &groups[GROUPS[0]].partitions;
+        let lag = &partitions[&place];
+        prop_assert_eq!(lag.clock_suspect, Some(if ahead { Skew::Ahead } else { Skew::Behind }));
+        prop_assert_eq!(lag.retention_left, None);
+        let meant = Duration::from_secs(15 * behind as u64);
+        prop_assert_eq!(lag.time_lag, Some(TimeLag { duration: meant, bound: Bound::Exact }));
+        // The clocks of the others are right.
+        for (other, lag) in partitions {
+            prop_assert!(other == &place || lag.clock_suspect.is_none());
         }
     }
 

@@ -16,6 +16,9 @@ const TOPICS: [&str; 2] = ["orders", "payments"];
 /// Partitions: the topic's place in [`TOPICS`], and the number.
 const PLACES: [(usize, i32); 3] = [(0, 0), (0, 1), (1, 0)];
 
+/// When the world begins.
+const BEGIN: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
+
 /// Something that happens between two polls.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
@@ -23,6 +26,8 @@ pub(crate) enum Happening {
     Produce { place: usize, records: i64 },
     /// Records come before every poll from now on.
     ProduceOn { place: usize, records: i64 },
+    /// The clock of what produces there is so many seconds ahead from now on.
+    Clock { place: usize, ahead: i64 },
     /// A group reads on, once.
     Consume {
         group: usize,
@@ -202,8 +207,29 @@ struct Log {
     /// Where an open transaction begins.
     open: Option<i64>,
     produce: i64,
-    /// Where it ended, poll by poll: what a broker's time index would say.
-    past: Vec<(UnixNanos, i64)>,
+    /// What was appended at once: its first offset, and its timestamp. What a broker's time index answers by.
+    batches: Vec<(i64, UnixNanos)>,
+    /// Seconds by which its producer's clock is ahead.
+    ahead: i64,
+}
+
+impl Log {
+    fn append(&mut self, records: i64, now: UnixNanos) {
+        let stamp = now.0.saturating_add_signed(self.ahead * 1_000_000_000);
+        if records > 0 {
+            self.batches.push((self.end, UnixNanos(stamp)));
+        }
+        self.end += records;
+    }
+
+    /// The first record that is stamped then or later, as a broker's time index has it.
+    fn first_stamped(&self, at: UnixNanos) -> Option<i64> {
+        let ends = self.batches.iter().skip(1).map(|(first, _)| *first);
+        let mut batches = self.batches.iter().zip(ends.chain([self.end]));
+        batches
+            .find(|((_, stamp), end)| *end > self.start && *stamp >= at)
+            .map(|((first, _), _)| *first.max(&self.start))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -250,7 +276,8 @@ impl World {
             end: 200,
             open: None,
             produce: 0,
-            past: Vec::new(),
+            batches: vec![(0, BEGIN - Duration::from_secs(86_400))],
+            ahead: 0,
         };
         let consumer = Consumer {
             there: true,
@@ -264,7 +291,7 @@ impl World {
             compacted: Some(false),
         };
         Self {
-            now: UnixNanos(1_700_000_000_000_000_000),
+            now: BEGIN,
             logs: [log.clone(), log.clone(), log],
             groups: [consumer.clone(), consumer],
             topics: [topic.clone(), topic],
@@ -278,8 +305,7 @@ impl World {
             self.happen(happening);
         }
         for log in &mut self.logs {
-            log.end += log.produce;
-            log.past.push((self.now, log.end));
+            log.append(log.produce, self.now);
         }
         for group in 0..GROUPS.len() {
             for place in 0..PLACES.len() {
@@ -309,7 +335,8 @@ impl World {
 
     fn happen(&mut self, happening: &Happening) {
         match *happening {
-            Happening::Produce { place, records } => self.logs[place].end += records,
+            Happening::Produce { place, records } => self.logs[place].append(records, self.now),
+            Happening::Clock { place, ahead } => self.logs[place].ahead = ahead,
             Happening::ProduceOn { place, records } => self.logs[place].produce = records,
             Happening::Consume {
                 group,
@@ -351,6 +378,7 @@ impl World {
             Happening::Cut { place, records } => {
                 let log = &mut self.logs[place];
                 log.end = (log.end - records).max(log.start);
+                log.batches.retain(|(first, _)| *first < log.end);
                 log.open = log.open.map(|open| open.min(log.end));
             }
             Happening::Delete { place, records } => {
@@ -386,21 +414,24 @@ impl World {
     }
 
     fn anew(&mut self, place: usize, records: i64) {
-        self.logs[place] = Log {
+        let old = &self.logs[place];
+        let mut log = Log {
             start: 0,
-            end: records,
+            end: 0,
             open: None,
-            produce: self.logs[place].produce,
-            past: Vec::new(),
+            produce: old.produce,
+            batches: Vec::new(),
+            ahead: old.ahead,
         };
+        log.append(records, self.now);
+        self.logs[place] = log;
     }
 
-    /// Where a partition ended at a time, as the broker's time index has it.
-    pub(crate) fn end_at(&self, place_asked: &TopicPartition, at: UnixNanos) -> i64 {
-        let index = (0..PLACES.len()).find(|&index| place(index) == *place_asked);
+    /// What the broker's time index says of a time: the first record stamped then or later, and where the log ends.
+    pub(crate) fn index(&self, asked: &TopicPartition, at: UnixNanos) -> (Option<i64>, i64) {
+        let index = (0..PLACES.len()).find(|&index| place(index) == *asked);
         let log = &self.logs[index.unwrap()];
-        let known = log.past.iter().rev().find(|(seen, _)| *seen <= at);
-        known.map_or(log.start, |&(_, end)| end)
+        (log.first_stamped(at), log.end)
     }
 
     /// Polls.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests panic on surprise")]
 
 mod ages;
+mod clocks;
 mod motion;
 mod offsets;
 mod restarts;

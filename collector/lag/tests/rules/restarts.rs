@@ -1,6 +1,8 @@
 //! What outlives a restart, and that samples alone decide.
 
-use highwater_lag::State;
+use std::time::Duration;
+
+use highwater_lag::{Bound, CheckpointBefore, Config, LagEngine, State};
 
 use super::{Bench, POLL, at, only, reason, row, uncommitted};
 
@@ -20,6 +22,26 @@ fn a_restart_keeps_states_and_ages() {
         before.time_lag.unwrap().bound
     );
     assert!(after.time_lag.unwrap().duration > before.time_lag.unwrap().duration);
+}
+
+/// The file is of the version before: a group with a stalled partition, and what the broker told of the day before.
+#[test]
+fn what_the_version_before_kept_is_read() {
+    let kept: CheckpointBefore =
+        postcard::from_bytes(include_bytes!("data/checkpoint-before-clocks.postcard")).unwrap();
+    let mut bench = Bench::new();
+    bench.engine = LagEngine::restore(Config::default(), kept.into());
+    bench.now = 86_865;
+    let group = bench.poll(&[row(0, 100, 1_290).kept_from(50), row(1, 530, 530)]);
+    assert_eq!(
+        (group.state, group.state_since),
+        (State::Stalled, at(86_700))
+    );
+    let time = group.time_lag.unwrap();
+    assert_eq!(
+        (time.bound, time.duration),
+        (Bound::AtMost, Duration::from_secs(86_850))
+    );
 }
 
 #[test]

@@ -51,20 +51,26 @@ fn a_topic_made_anew_does_not_keep_the_old_ones_ages() {
     assert_eq!(group.lag_messages, Some(90));
 }
 
+fn asked_of_the_past(bench: &mut Bench) -> usize {
+    let now = at(bench.now);
+    let questions = bench.questions();
+    questions.iter().filter(|(_, time)| *time < now).count()
+}
+
 #[test]
 fn the_past_of_a_topic_made_anew_is_asked_again() {
     let mut bench = Bench::new();
     let old = row(0, 90, 100).kept_from(30);
     bench.poll(std::slice::from_ref(&old));
-    assert_eq!(bench.questions().len(), 7);
+    assert_eq!(asked_of_the_past(&mut bench), 7);
     bench.poll(&[old]);
     assert_eq!(bench.questions(), []);
     // Its log start went back, and the points of the old topic went with it.
     bench.poll(&[row(0, 5, 20)]);
-    assert_eq!(bench.questions().len(), 7);
+    assert_eq!(asked_of_the_past(&mut bench), 7);
     // Made anew once more, and only its end is lower.
     bench.poll(&[row(0, 5, 10)]);
-    assert_eq!(bench.questions().len(), 7);
+    assert_eq!(asked_of_the_past(&mut bench), 7);
 }
 
 #[test]

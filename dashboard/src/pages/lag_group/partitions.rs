@@ -293,10 +293,11 @@ fn row(
         };
         state_icon(p.state).draw(&format!("i-xs {}", state_class(p.state, level)))
     });
+    let clock = (p.clock_suspect.is_some()).then(|| Icon::Clock.draw("i-xs c-warn"));
     let member = p.member.clone().unwrap_or_else(|| "none".to_owned());
     let short = members.get(&*member).copied().unwrap_or(&member).to_owned();
     view! {
-        <span class="t3 row heatno" title=tip.clone()>{p.partition}{mark}</span>
+        <span class="t3 row heatno" title=tip.clone()>{p.partition}{mark}{clock}</span>
         <span class="c" role="img" aria-label=spoken title=tip>
             {cells(steps).into_iter().map(|lag| view! { <i class=heat_class(lag, mark_ms)></i> }).collect_view()}
         </span>

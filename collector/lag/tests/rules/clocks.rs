@@ -1,0 +1,165 @@
+//! Timestamps that are not of when their records came.
+
+use std::time::Duration;
+
+use highwater_lag::{Bound, GroupLag, Skew};
+use highwater_model::UnixNanos;
+
+use super::{Bench, POLL, Row, at, only, row, said};
+
+/// Ten a second, of which the group has read what is two polls old.
+fn steady(poll: i64) -> Vec<Row> {
+    vec![row(0, 1_000 + (poll - 2) * 150, 1_000 + poll * 150)]
+}
+
+/// Polls once more.
+fn poll(bench: &mut Bench) -> GroupLag {
+    let polls = (bench.now / POLL) as i64;
+    bench.poll(&steady(polls))
+}
+
+/// Where [`steady`] ended then, as an index of right timestamps has it.
+fn right(time: UnixNanos) -> Option<i64> {
+    let polls = time.since(at(0)) / (POLL * 1_000_000_000);
+    (time >= at(0)).then(|| 1_000 + polls as i64 * 150)
+}
+
+/// As an index has it in which every timestamp is of long ago.
+fn nothing_later(_: UnixNanos) -> Option<i64> {
+    None
+}
+
+/// Answers what is asked after a poll: of a time to come, and of the past. Says how much was asked.
+fn answer(
+    bench: &mut Bench,
+    to_come: Option<i64>,
+    past: fn(UnixNanos) -> Option<i64>,
+) -> (usize, usize) {
+    let now = at(bench.now);
+    let questions = bench.questions();
+    let of_past = questions.iter().filter(|(_, time)| *time <= now).count();
+    let asked = (questions.len() - of_past, of_past);
+    let answers = questions.into_iter().map(|(place, time)| {
+        let offset = if time > now { to_come } else { past(time) };
+        (place, time, offset)
+    });
+    let answers: Vec<_> = answers.collect();
+    bench.engine.seed("kafka", answers);
+    asked
+}
+
+/// A day of nothing, then two polls.
+fn begun() -> Bench {
+    let mut bench = Bench::new();
+    bench.now = 86_400;
+    poll(&mut bench);
+    poll(&mut bench);
+    bench
+}
+
+#[test]
+fn a_record_stamped_with_a_time_to_come_makes_the_clock_suspect() {
+    let mut bench = begun();
+    let (to_come, past) = answer(&mut bench, Some(10), right);
+    assert!(to_come == 1 && past > 1);
+    let group = poll(&mut bench);
+    let lag = only(&group);
+    assert_eq!(lag.clock_suspect, Some(Skew::Ahead));
+    assert_eq!(lag.retention_left, None, "brokers delete by timestamps");
+    let words = "; clock suspect: records are stamped more than 5 m after they came, so ages are of Highwater's own readings and the retention margin is unknown.";
+    assert!(said(&group.reason).ends_with(words), "{}", group.reason);
+    // Of three readings of our own, the first is as old as what the group reads next.
+    let age = lag.time_lag.unwrap();
+    assert_eq!(
+        (age.bound, age.duration),
+        (Bound::Exact, Duration::from_secs(30))
+    );
+}
+
+#[test]
+fn while_a_clock_is_suspect_the_past_is_not_asked_for_and_then_it_is() {
+    let mut bench = begun();
+    answer(&mut bench, Some(10), right);
+    for _ in 0..39 {
+        poll(&mut bench);
+        assert_eq!(answer(&mut bench, Some(10), right), (0, 0));
+    }
+    poll(&mut bench);
+    let (to_come, past) = answer(&mut bench, None, right);
+    assert_eq!((to_come, past), (1, 1), "after ten minutes, both questions");
+    assert!(answer(&mut bench, None, right).1 > 1, "its past");
+    let lag = only(&poll(&mut bench));
+    assert_eq!(lag.clock_suspect, None);
+    assert!(lag.retention_left.is_some());
+}
+
+#[test]
+fn records_stamped_before_they_came_make_the_clock_suspect_at_the_second_answer() {
+    let mut bench = begun();
+    answer(&mut bench, None, nothing_later);
+    assert_eq!(
+        only(&poll(&mut bench)).clock_suspect,
+        None,
+        "once is chance"
+    );
+    answer(&mut bench, None, nothing_later);
+    let group = poll(&mut bench);
+    let lag = only(&group);
+    assert_eq!(lag.clock_suspect, Some(Skew::Behind));
+    assert!(said(&group.reason).contains("stamped more than 5 m before they came"));
+    let age = lag.time_lag.unwrap();
+    assert_eq!(
+        (age.bound, age.duration),
+        (Bound::Exact, Duration::from_secs(30))
+    );
+
+    bench.restart();
+    assert_eq!(
+        only(&poll(&mut bench)).clock_suspect,
+        Some(Skew::Behind),
+        "kept over a restart"
+    );
+    bench.polls(40, |i| steady((86_400 / POLL) as i64 + 5 + i));
+    answer(&mut bench, None, right);
+    assert_eq!(
+        only(&poll(&mut bench)).clock_suspect,
+        Some(Skew::Behind),
+        "one right answer is chance as well"
+    );
+    answer(&mut bench, None, right);
+    assert_eq!(only(&poll(&mut bench)).clock_suspect, None);
+}
+
+#[test]
+fn one_answer_that_deletion_explains_makes_no_clock_suspect() {
+    let mut bench = begun();
+    for _ in 0..100 {
+        // Between the reading and the answer all was deleted; at the next question it was not.
+        answer(&mut bench, None, nothing_later);
+        poll(&mut bench);
+        answer(&mut bench, None, right);
+        assert_eq!(only(&poll(&mut bench)).clock_suspect, None);
+    }
+}
+
+#[test]
+fn gaps_of_a_compacted_topic_tell_nothing_of_a_clock() {
+    for compacted in [Some(true), None] {
+        let mut bench = Bench::new();
+        bench.compacted = compacted;
+        bench.now = 86_400;
+        for _ in 0..100 {
+            assert_eq!(only(&poll(&mut bench)).clock_suspect, None);
+            answer(&mut bench, None, nothing_later);
+        }
+    }
+}
+
+#[test]
+fn a_topic_made_anew_has_clocks_of_its_own() {
+    let mut bench = begun();
+    answer(&mut bench, Some(10), right);
+    assert!(only(&poll(&mut bench)).clock_suspect.is_some());
+    let anew = bench.poll(&[row(0, 0, 10)]);
+    assert_eq!(only(&anew).clock_suspect, None);
+}
