@@ -17,7 +17,7 @@ use crate::identities::Slot;
 use crate::key::OTHER;
 use crate::names::{Names, RawKey};
 use crate::series::{Delta, Horizons, Tier, Timed, Widths};
-use crate::table::{Role, Table};
+use crate::table::{Role, Table, WARMED};
 use crate::touched::Touched;
 use crate::trace::words;
 
@@ -182,18 +182,28 @@ impl Flow {
         self.advance(now);
         let mut arrived = Vec::new();
         let ahead = now + self.config.max_ahead;
-        for span in spans {
-            // A consumer counts by its start, a producer by its end: both must lie within the buckets.
-            if span.end.max(span.start) > ahead {
-                self.stats.ahead += 1;
-            } else if span.start.0 < self.widths.oldest() {
-                self.stats.too_old += 1;
-            } else if let Some(slot) = self.table.insert(span, &mut self.names) {
-                self.stats.spans += 1;
-                self.count_seen(span, slot);
-                arrived.push(slot);
-            } else {
-                self.stats.repeated += 1;
+        let mut spans = spans.into_iter();
+        let mut next = Vec::with_capacity(WARMED);
+        loop {
+            next.clear();
+            next.extend(spans.by_ref().take(WARMED));
+            if next.is_empty() {
+                break;
+            }
+            self.table.warm(&next);
+            for &span in &next {
+                // A consumer counts by its start, a producer by its end: both must lie within the buckets.
+                if span.end.max(span.start) > ahead {
+                    self.stats.ahead += 1;
+                } else if span.start.0 < self.widths.oldest() {
+                    self.stats.too_old += 1;
+                } else if let Some(slot) = self.table.insert(span, &mut self.names) {
+                    self.stats.spans += 1;
+                    self.count_seen(span, slot);
+                    arrived.push(slot);
+                } else {
+                    self.stats.repeated += 1;
+                }
             }
         }
         self.reevaluate(&arrived);

@@ -73,6 +73,12 @@ impl Identities {
         &self.get(ident).refs
     }
 
+    /// The number of an id that is in use.
+    pub(crate) fn find(&self, id: SpanRef) -> Option<Ident> {
+        let same = |ident: &Ident| self.get(*ident).id == id;
+        self.index.find(self.hasher.hash_one(id), same).copied()
+    }
+
     /// The number of an id, new or known. Must be followed by [`Identities::arrive`] or [`Identities::name`].
     pub(crate) fn of(&mut self, id: SpanRef) -> Ident {
         let all = &mut self.all;

@@ -201,6 +201,9 @@ impl Lane {
     }
 }
 
+/// Spans looked up ahead: what that brings into the cache stays there until it is used.
+pub(crate) const WARMED: usize = 64;
+
 const LANE: u32 = 1 << 31;
 const PLACE: u32 = LANE - 1;
 /// A lane never holds more: places must stay told apart.
@@ -357,6 +360,37 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.hops.len() + self.others.len()
+    }
+
+    /// Looks up what [`Table::insert`] will ask for, with nothing between one span and the next, so that the waits for
+    /// memory overlap: the table is far larger than a cache.
+    pub(crate) fn warm(&self, spans: &[&Span]) {
+        let ids = spans.iter().flat_map(|span| {
+            let (trace, own) = (span.trace_id, Some(span.span_id));
+            let ids = [own, span.parent].into_iter().flatten();
+            ids.map(move |span| SpanRef { trace, span })
+        });
+        let linked = spans
+            .iter()
+            .flat_map(|span| &span.links)
+            .map(|link| SpanRef {
+                trace: link.trace_id,
+                span: link.span_id,
+            });
+        let known = ids.chain(linked).filter_map(|id| self.identities.find(id));
+        let failed = known
+            .filter_map(|ident| self.get(ident))
+            .filter(|at| at.entry.failed);
+        std::hint::black_box(failed.count());
+    }
+
+    /// As [`Table::warm`], of the next spans that [`Table::evict`] lets go.
+    fn warm_front(&self, lane: usize, spans: usize) {
+        let first = self.lanes[lane].first;
+        let oldest = (first..first + spans as u64).filter_map(|at| self.at(Slot::new(lane, at)));
+        let named = oldest.flat_map(|at| at.targets().chain([at.ident()]));
+        let known = named.filter_map(|ident| self.identities.find(self.identities.id(ident)));
+        std::hint::black_box(known.count());
     }
 
     /// Takes a span in. Returns `None` for one that is there already.
@@ -520,8 +554,11 @@ impl Table {
     /// counts stays. Returns how many went.
     pub(crate) fn evict(&mut self, lane: usize, keep: usize) -> u64 {
         let keep = keep.min(MOST);
-        let mut gone = 0;
+        let mut gone = 0_u64;
         while self.lane_len(lane) > keep || (lane == 0 && self.links > 2 * keep) {
+            if gone.is_multiple_of(WARMED as u64) {
+                self.warm_front(lane, WARMED.min(self.lane_len(lane).saturating_sub(keep)));
+            }
             let first = self.lanes[lane].first;
             let slot = Slot::new(lane, first);
             if let Some((place, slot)) = self.at(slot).and_then(|at| at.place()).zip(Some(slot)) {
