@@ -32,6 +32,9 @@ const SEED_AGES: [Duration; 7] = [
     Duration::from_secs(7 * 24 * 3_600),
 ];
 
+/// Questions of the past after which the rest waits for the next round.
+const QUESTIONS_AT_ONCE: usize = 10_000;
+
 /// What is known of one group, while it is looked at. Elsewhere it is a [`PackedGroup`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Group {
@@ -300,7 +303,8 @@ impl LagEngine {
     }
 
     /// What to ask the broker of the past, so that time lags become exact: where partitions ended at some times. Only of
-    /// partitions with lag; each gap is asked about once. Answers go to [`Self::seed`], and new questions may follow.
+    /// partitions with lag; each gap is asked about once. Answers go to [`Self::seed`], and new questions may follow: of
+    /// many partitions, not all are asked about at once.
     pub fn questions(&mut self, cluster: &str, now: UnixNanos) -> Vec<(TopicPartition, UnixNanos)> {
         let Some(memory) = self.memory.clusters.get_mut(cluster) else {
             return Vec::new();
@@ -313,6 +317,9 @@ impl LagEngine {
                 continue;
             }
             for (key, lag) in group.partitions.iter() {
+                if questions.len() >= QUESTIONS_AT_ONCE {
+                    return questions;
+                }
                 let (Some(committed), Some(1..)) = (lag.committed, lag.lag_messages) else {
                     continue;
                 };

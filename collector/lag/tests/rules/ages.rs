@@ -65,6 +65,24 @@ fn a_group_that_was_hours_behind_at_start_is_exact_after_a_few_questions() {
 }
 
 #[test]
+fn of_many_partitions_every_past_is_asked_for_some_at_a_time() {
+    let mut bench = Bench::new();
+    let many: Vec<_> = (0..3_000).map(|partition| row(partition, 0, 10)).collect();
+    bench.poll(&many);
+    let mut asked = std::collections::BTreeSet::new();
+    for round in 0..8 {
+        let questions = bench.questions();
+        assert!(questions.len() < 10_010, "{}", questions.len());
+        if questions.is_empty() {
+            assert!(round > 1);
+            break;
+        }
+        asked.extend(questions.into_iter().map(|(place, _)| place.partition));
+    }
+    assert_eq!(asked.len(), 3_000);
+}
+
+#[test]
 fn the_margin_of_retention_is_told_before_messages_are_lost() {
     let mut bench = Bench::new();
     bench.retention_ms = Some(600_000);
