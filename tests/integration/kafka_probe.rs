@@ -361,6 +361,47 @@ fn a_group_that_was_hours_behind_at_start_is_told_so_by_the_brokers_time_index()
 }
 
 #[test]
+fn questions_that_one_sample_leaves_are_asked_after_the_next() {
+    const ASKED: u64 = 30;
+    let scene = Scene::shared("curious", 1, "nobody");
+    scene.produce(&[(0, 1)]);
+    let (told, heard) = mpsc::channel();
+    let options = PollerOptions {
+        interval: Duration::from_millis(200),
+        ..PollerOptions::default()
+    };
+    let place = scene.place(0);
+    let (mut next, mut samples) = (0, 0);
+    // Asks for one time at the first sample, and after each answer for the next.
+    let listener = move |event| {
+        match event {
+            PollerEvent::Sample { .. } => {
+                samples += 1;
+                if samples > 1 {
+                    return Questions::new();
+                }
+            }
+            PollerEvent::Ends { ends, .. } => {
+                assert_eq!(ends.len(), 1);
+                told.send((ends[0].at, samples)).ok();
+            }
+            PollerEvent::Lost { reason, .. } => panic!("{reason}"),
+        }
+        next += 1;
+        vec![(place.clone(), UnixNanos(next * 1_000_000))]
+    };
+    let poller = Poller::start(scene.kafka_config(), options, listener).unwrap();
+    let answers: Vec<_> = (0..ASKED)
+        .map(|_| heard.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    let times: Vec<_> = answers.iter().map(|(at, _)| at.0 / 1_000_000).collect();
+    assert_eq!(times, (1..=ASKED).collect::<Vec<_>>());
+    let samples = answers.last().unwrap().1;
+    assert!((2..10).contains(&samples), "{samples}");
+    assert!(poller.stop(PATIENCE));
+}
+
+#[test]
 fn a_stopped_broker_is_a_state_within_the_deadline_and_reading_goes_on_after_its_start() {
     let mut kafka = Kafka::start().unwrap();
     let scene = Scene::on(&kafka, "outage", 1, "survivor");

@@ -12,10 +12,8 @@ use parking_lot::{Condvar, Mutex};
 use super::config::KafkaConfig;
 use super::probe::{EndAtTime, KafkaProbe, ProbeError};
 
-/// Rounds of questions answered after one sample.
+/// Rounds of questions answered after one sample; what is asked then waits for the next.
 const QUESTION_ROUNDS: usize = 8;
-/// Questions answered in one round; the rest wait for the next sample.
-const QUESTIONS: usize = 20_000;
 /// First wait after a failure.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -198,17 +196,18 @@ fn run(
     let mut back_off = FIRST_BACK_OFF;
     // A jitter needs no good randomness, only to differ between pollers and over time.
     let mut seed = wall_clock().0 | 1;
+    let mut waiting = Questions::new();
     while !shared.stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let wait = match probe.poll(wall_clock()) {
             Ok(sample) => {
                 back_off = FIRST_BACK_OFF;
                 let status = read(shared, &sample, probe.listing_error(), begun.elapsed());
-                let questions = listener(PollerEvent::Sample {
+                waiting.extend(listener(PollerEvent::Sample {
                     sample: Box::new(sample),
                     status,
-                });
-                answer(&mut probe, &cluster, shared, questions, &mut listener);
+                }));
+                waiting = answer(&mut probe, &cluster, shared, waiting, &mut listener);
                 after_success(options.interval, begun.elapsed())
             }
             Err(ProbeError::Stopped) => break,
@@ -236,24 +235,24 @@ fn run(
     tracing::debug!(%cluster, "poller stopped");
 }
 
+/// Asks, and asks what the answers make the listener ask. Says what was not asked.
 fn answer(
     probe: &mut KafkaProbe,
     cluster: &Arc<str>,
     shared: &Shared,
     mut questions: Questions,
     listener: &mut impl FnMut(PollerEvent) -> Questions,
-) {
+) -> Questions {
     for _ in 0..QUESTION_ROUNDS {
         if questions.is_empty() || shared.stop.load(Ordering::Relaxed) {
-            return;
+            break;
         }
-        questions.truncate(QUESTIONS);
         let ends = match probe.offsets_at_times(&questions) {
             Ok(ends) if !ends.is_empty() => ends,
-            Ok(_) => return,
+            Ok(_) => return Questions::new(),
             Err(error) => {
                 tracing::debug!(%cluster, %error, "earlier ends could not be asked");
-                return;
+                return Questions::new();
             }
         };
         questions = listener(PollerEvent::Ends {
@@ -261,6 +260,7 @@ fn answer(
             ends,
         });
     }
+    questions
 }
 
 fn read(
