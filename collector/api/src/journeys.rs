@@ -29,7 +29,7 @@ const SEED_SPANS: usize = 5_000;
 const NEED_SPANS: usize = 20_000;
 /// Spans that link to a trace, read along with it.
 const LINKS_AHEAD: usize = 2_000;
-/// Of those, so many are kept for a journey.
+/// Of those, a journey reads on until it has so many.
 const AHEAD_KEPT: usize = 20_000;
 /// Needs of a journey read at once: each may hold that many spans.
 const NEEDS_AT_ONCE: usize = 4;
@@ -136,12 +136,14 @@ async fn follow(
             }
         }
         for needs in unread.chunks(NEEDS_AT_ONCE) {
+            let ahead = kept < AHEAD_KEPT;
             let mut wanted = Vec::with_capacity(2 * needs.len());
             for need in needs {
                 match *need {
                     flow::Need::Trace(trace) => {
                         wanted.push((Wanted::Trace(trace), NEED_SPANS));
-                        wanted.push((Wanted::LinkingTo(trace, None), LINKS_AHEAD));
+                        wanted
+                            .extend(ahead.then_some((Wanted::LinkingTo(trace, None), LINKS_AHEAD)));
                     }
                     flow::Need::LinksTo { trace, span } => {
                         wanted.push((Wanted::LinkingTo(trace, Some(span)), NEED_SPANS));
@@ -151,12 +153,14 @@ async fn follow(
             let mut found = state.store.find(&wanted).await?.into_iter();
             for need in needs {
                 journey.feed(*need, spans(found.next().unwrap_or_default()));
-                if let flow::Need::Trace(trace) = *need {
-                    let ahead = found.next().unwrap_or_default();
+                if let flow::Need::Trace(trace) = *need
+                    && ahead
+                {
+                    let links = found.next().unwrap_or_default();
                     // Too many: each span's own are then asked for when they are needed.
-                    if !ahead.truncated && kept + ahead.spans.len() <= AHEAD_KEPT {
-                        kept += ahead.spans.len();
-                        linking.insert(trace, spans(ahead));
+                    if !links.truncated {
+                        kept += links.spans.len();
+                        linking.insert(trace, spans(links));
                     }
                 }
             }
