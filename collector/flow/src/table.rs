@@ -362,8 +362,8 @@ impl Table {
         self.hops.len() + self.others.len()
     }
 
-    /// Looks up what [`Table::insert`] will ask for, with nothing between one span and the next, so that the waits for
-    /// memory overlap: the table is far larger than a cache.
+    /// Looks up what taking these spans in will look up, and what judging them then reads of the spans they name, with
+    /// nothing between one and the next, so that the waits for memory overlap: the table is far larger than a cache.
     pub(crate) fn warm(&self, spans: &[&Span]) {
         let ids = spans.iter().flat_map(|span| {
             let (trace, own) = (span.trace_id, Some(span.span_id));
