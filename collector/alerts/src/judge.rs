@@ -232,7 +232,7 @@ fn retention_margin(rule: &Rule, look: &GroupLook<'_>, view: &GroupView<'_>) -> 
         let Some(left) = lag.retention_left else {
             // Nothing unread, or kept for ever, or not known.
             unknown |= lag.lag_messages.is_some_and(|lag| lag > 0)
-                && (lag.time_lag.is_none() || lag.clock_suspect.is_some())
+                && (lag.time_lag.is_none() || lag.margin_is_unknown())
                 && view.group.retention_ms.is_none_or(|millis| millis >= 0);
             continue;
         };

@@ -31,8 +31,8 @@ pub(crate) struct Clock {
     asked: Option<UnixNanos>,
     /// What was asked: the record at this end came after this time.
     about: Option<EndPoint>,
-    /// That was asked once.
-    judged: bool,
+    /// That was asked since the index can be asked.
+    asked_of_past: bool,
     /// The last answer says otherwise than what is held. Log starts move and topics are made anew between a reading and
     /// a question: it takes two answers in a row.
     doubted: bool,
@@ -49,9 +49,18 @@ impl Clock {
         self.moved_on = Some(before);
     }
 
+    /// Where the log begins is not known: an answer may be of what is left only.
+    pub(crate) fn cannot_judge(&mut self) {
+        self.moved_on = None;
+        self.doubted = false;
+    }
+
     /// Records may be missing from the middle of the log: where the index finds the next one tells nothing.
     pub(crate) fn has_gaps(&mut self) {
-        self.moved_on = None;
+        self.cannot_judge();
+        if self.suspect == Some(Skew::Behind) {
+            self.suspect = None;
+        }
     }
 
     /// The times to ask the broker about, after the reading `last`.
@@ -65,13 +74,13 @@ impl Clock {
             .moved_on
             .filter(|before| before.end >= log_start.unwrap_or(0));
         let due = self.asked.is_none_or(|at| {
-            let news = self.doubted || (about.is_some() && !self.judged);
+            let news = self.doubted || (about.is_some() && !self.asked_of_past);
             (news && last.at > at) || since(last.at, at) >= EVERY
         });
         if due {
             self.asked = Some(last.at);
             self.about = about;
-            self.judged |= about.is_some();
+            self.asked_of_past |= about.is_some();
             self.doubted &= about.is_some();
         }
         let times = [
@@ -87,7 +96,9 @@ impl Clock {
             if offset.is_some() {
                 self.suspect = Some(Skew::Ahead);
             } else if self.suspect == Some(Skew::Ahead) {
+                // Whether the past was right meanwhile is not known.
                 self.suspect = None;
+                self.asked_of_past = false;
             }
             return;
         }

@@ -311,7 +311,6 @@ impl LagEngine {
         };
         let mut questions = Vec::new();
         let mut asked_now: BTreeSet<TopicPartition> = BTreeSet::new();
-        let mut asked_clock: BTreeSet<TopicPartition> = BTreeSet::new();
         for ((name, _), group) in &self.groups {
             if &**name != cluster {
                 continue;
@@ -320,22 +319,23 @@ impl LagEngine {
                 if questions.len() >= QUESTIONS_AT_ONCE {
                     return questions;
                 }
-                let (Some(committed), Some(1..)) = (lag.committed, lag.lag_messages) else {
-                    continue;
-                };
                 let Some(partition) = memory.partitions.get_mut(&key) else {
                     continue;
                 };
-                let position = committed.max(lag.log_start.unwrap_or(0));
-                if asked_clock.insert(key.clone())
+                let unread = lag.lag_messages.is_some_and(|lag| lag > 0);
+                // A suspicion ends whether or not anything is left to read.
+                if (unread || partition.clock.suspect().is_some())
                     && let Some(last) = partition.ends.last()
                 {
                     let times = partition.clock.questions(last, partition.log_start, now);
                     questions.extend(times.map(|at| (key.clone(), at)));
                 }
-                if partition.clock.suspect().is_some() {
+                let (true, Some(committed), None) =
+                    (unread, lag.committed, partition.clock.suspect())
+                else {
                     continue;
-                }
+                };
+                let position = committed.max(lag.log_start.unwrap_or(0));
                 if !partition.seeded {
                     partition.seeded = true;
                     asked_now.insert(key.clone());

@@ -22,6 +22,9 @@ const HORIZON: Duration = Duration::from_secs(8 * 86_400);
 pub(crate) struct EndPoint {
     pub(crate) at: UnixNanos,
     pub(crate) end: i64,
+    /// By the broker, of the past; all others are readings of our own.
+    #[serde(default)]
+    pub(crate) told: bool,
 }
 
 /// Ends over time; neither time nor end ever falls from one point to the next.
@@ -32,6 +35,20 @@ pub(crate) struct EndHistory {
 }
 
 impl EndHistory {
+    /// Points of which nobody noted whether the broker told them: all may be, but for the newest.
+    pub(crate) fn from_before(points: Vec<(UnixNanos, i64)>, seeded: bool) -> Self {
+        let last = points.len().saturating_sub(1);
+        let points = points.into_iter().enumerate();
+        let points = points.map(|(index, (at, end))| EndPoint {
+            at,
+            end,
+            told: seeded && index < last,
+        });
+        Self {
+            points: points.collect(),
+        }
+    }
+
     /// Takes a fresh reading. A lower end than before means that the log was cut or the topic made anew: points above
     /// it are of records that no longer are, and are thrown away.
     pub(crate) fn observe(&mut self, at: UnixNanos, end: i64) {
@@ -42,15 +59,17 @@ impl EndHistory {
         while self.points.last().is_some_and(|last| last.end > end) {
             self.points.pop();
         }
-        // A flat stretch is its first and its last point.
+        // A flat stretch is its first and its last point. What was told may be taken back: it is no first one.
         if let [.., first, last] = self.points.as_mut_slice()
+            && !first.told
             && first.end == end
             && last.end == end
         {
             last.at = at;
             return;
         }
-        self.points.push(EndPoint { at, end });
+        let told = false;
+        self.points.push(EndPoint { at, end, told });
         if self.points.len() > MAX_POINTS / 2 && self.points.len().is_multiple_of(32) {
             self.thin(at);
         }
@@ -63,6 +82,10 @@ impl EndHistory {
     /// its neighbours (timestamps set by producers may lie) is not.
     pub(crate) fn seed(&mut self, at: UnixNanos, end: i64) -> bool {
         let index = self.points.partition_point(|point| point.at < at);
+        let there = self.points.get(index);
+        if there.is_some_and(|point| (point.at, point.end) == (at, end)) {
+            return true;
+        }
         let fits_after = index == 0 || self.points[index - 1].end <= end;
         let fits_before = self
             .points
@@ -71,21 +94,15 @@ impl EndHistory {
         // The newest point is our own reading: nothing is seeded after it.
         let fits = fits_after && fits_before && index < self.points.len();
         if fits && self.points.len() < MAX_POINTS {
-            self.points.insert(index, EndPoint { at, end });
+            let told = true;
+            self.points.insert(index, EndPoint { at, end, told });
         }
         fits
     }
 
-    /// There is a point of that time.
-    pub(crate) fn holds(&self, at: UnixNanos) -> bool {
-        self.points
-            .binary_search_by_key(&at, |point| point.at)
-            .is_ok()
-    }
-
-    /// Takes back what was seeded at these times.
-    pub(crate) fn forget(&mut self, seeded: &[UnixNanos]) {
-        self.points.retain(|point| !seeded.contains(&point.at));
+    /// Takes back what the broker told.
+    pub(crate) fn forget_told(&mut self) {
+        self.points.retain(|point| !point.told);
     }
 
     /// Forgets everything: the topic is another one.

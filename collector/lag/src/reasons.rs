@@ -96,7 +96,7 @@ impl Seen {
         }
         sentence.push_str(&retention(lag.retention_left, self.retention_ms));
         if let Some(skew) = lag.clock_suspect {
-            sentence.push_str(&clock(skew, ""));
+            sentence.push_str(&clock("", when(skew), lag.margin_is_unknown()));
         }
         sentence.push('.');
         sentence
@@ -112,16 +112,24 @@ fn offsets(number: i64) -> String {
     }
 }
 
-/// Says what a suspect clock leaves unknown.
-fn clock(skew: Skew, of: &str) -> String {
-    let when = match skew {
+/// Says what a suspect clock leaves unknown. `of`: of which partitions, where not all are.
+fn clock(of: &str, when: &str, margin_is_unknown: bool) -> String {
+    let margin = if margin_is_unknown {
+        " and their retention margin is unknown"
+    } else {
+        ""
+    };
+    format!(
+        "; clock suspect: records{of} are stamped more than {} {when} they came, so their ages are of Highwater's own readings{margin}",
+        duration(TOLERANCE)
+    )
+}
+
+const fn when(skew: Skew) -> &'static str {
+    match skew {
         Skew::Ahead => "after",
         Skew::Behind => "before",
-    };
-    let tolerance = duration(TOLERANCE);
-    format!(
-        "; clock suspect: records{of} are stamped more than {tolerance} {when} they came, so ages are of Highwater's own readings and the retention margin is unknown"
-    )
+    }
 }
 
 /// Warns when more than half of the retention is used up.
@@ -213,14 +221,18 @@ pub(crate) fn group_reason(
         }
     };
     sentence.push_str(&retention(group.retention_left, group.retention_ms));
-    let mut skewed = partitions.values().filter_map(|lag| lag.clock_suspect);
-    if let Some(skew) = skewed.next() {
-        let number = 1 + skewed.count();
-        let of = match partitions.len() {
-            1 => String::new(),
-            all => format!(" of {number} of {all} partitions"),
+    let skewed: Vec<Skew> = partitions
+        .values()
+        .filter_map(|lag| lag.clock_suspect)
+        .collect();
+    if let Some(first) = skewed.first() {
+        let of = format!(" of {} of {} partitions", skewed.len(), partitions.len());
+        let when = match skewed.iter().any(|skew| skew != first) {
+            true => "before or after",
+            false => when(*first),
         };
-        sentence.push_str(&clock(skew, &of));
+        let margin_is_unknown = partitions.values().any(PartitionLag::margin_is_unknown);
+        sentence.push_str(&clock(&of, when, margin_is_unknown));
     }
     if let Some(total) = group.partitions_total
         && group.partitions_read < total

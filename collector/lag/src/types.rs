@@ -269,6 +269,16 @@ impl PartitionLag {
         }
     }
 
+    /// Brokers will delete what it has not read, and by timestamps that are not of when it came: nobody knows when.
+    #[must_use]
+    pub fn margin_is_unknown(&self) -> bool {
+        let limited = self.seen().and_then(|seen| seen.retention_ms);
+        self.clock_suspect.is_some()
+            && self.lag_messages != Some(0)
+            && !self.lag_is_upper_bound
+            && limited.is_some_and(|millis| millis >= 0)
+    }
+
     /// What was seen of it, where its offsets are known.
     pub(crate) const fn seen(&self) -> Option<&Seen> {
         match &self.why {

@@ -17,7 +17,7 @@ pub struct CheckpointBefore {
 
 #[derive(Debug, Deserialize)]
 struct Partition {
-    ends: EndHistory,
+    ends: Vec<(UnixNanos, i64)>,
     log_since: UnixNanos,
     log_start: Option<i64>,
     log_start_before: Option<i64>,
@@ -30,7 +30,7 @@ struct Partition {
 impl From<Partition> for super::Partition {
     fn from(before: Partition) -> Self {
         Self {
-            ends: before.ends,
+            ends: EndHistory::from_before(before.ends, before.seeded),
             log_since: before.log_since,
             log_start: before.log_start,
             log_start_before: before.log_start_before,

@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::history::EndHistory;
 
-/// Times that the broker told are kept, those of points thrown away since too, until they are so many.
-const MOST_TOLD: usize = 32;
-
 /// What is known of one partition, whoever reads it.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Partition {
@@ -28,9 +25,6 @@ pub(super) struct Partition {
     pub(super) seeded: bool,
     /// The gap last asked about: asked once.
     pub(super) asked: Option<(UnixNanos, UnixNanos)>,
-    /// When the points of its past are that the broker told.
-    #[serde(default)]
-    pub(super) told: Vec<UnixNanos>,
     #[serde(default)]
     pub(super) clock: Clock,
 }
@@ -55,10 +49,20 @@ impl Partition {
                 Some(last) if end > last.end && read.read_at > last.at => self.clock.moved_on(last),
                 _ => {}
             }
-            if !whole {
-                self.clock.has_gaps();
-            }
             self.ends.observe(read.read_at, end);
+        }
+        if read.log_start.is_err() {
+            self.clock.cannot_judge();
+        }
+        // Of a log without a record nothing is suspect, and one with gaps cannot be behind for all that is known.
+        let suspect = self.clock.suspect();
+        if read.end.is_ok() && read.end == read.log_start {
+            self.clock = Clock::default();
+        } else if !whole {
+            self.clock.has_gaps();
+        }
+        if suspect != self.clock.suspect() {
+            self.ask_anew();
         }
         let last_stable = read.last_stable.as_ref().ok().copied();
         if self.last_stable != last_stable {
@@ -69,9 +73,13 @@ impl Partition {
 
     /// What the broker told of the past was of other records: it is asked anew.
     fn forget_answers(&mut self) {
+        self.ask_anew();
+        self.clock = Clock::default();
+    }
+
+    fn ask_anew(&mut self) {
         self.seeded = false;
         self.asked = None;
-        self.clock = Clock::default();
     }
 
     /// Takes where the broker says that it ended at `at`; says whether that agrees with what is known.
@@ -82,26 +90,13 @@ impl Partition {
         let before = self.clock.suspect();
         self.clock.answer(at, offset, last);
         if self.clock.suspect().is_some() {
-            self.ends.forget(&self.told);
-            self.told = Vec::new();
+            self.ends.forget_told();
             return false;
         }
         if before.is_some() {
-            self.seeded = false;
-            self.asked = None;
+            self.ask_anew();
         }
         // A time to come was asked for the clock alone.
-        if at > last.at {
-            return offset.is_none();
-        }
-        let taken = self.ends.seed(at, offset.unwrap_or(last.end));
-        if taken {
-            if self.told.len() >= MOST_TOLD {
-                let ends = &self.ends;
-                self.told.retain(|&at| ends.holds(at));
-            }
-            self.told.push(at);
-        }
-        taken
+        at > last.at || self.ends.seed(at, offset.unwrap_or(last.end))
     }
 }

@@ -100,6 +100,8 @@ struct LogSeen {
     start_before: Option<i64>,
     /// Time and end, of records that still are.
     ends: Vec<(UnixNanos, i64)>,
+    /// Those that the broker told.
+    told: BTreeSet<UnixNanos>,
 }
 
 fn since(later: UnixNanos, earlier: UnixNanos) -> Duration {
@@ -229,6 +231,7 @@ impl Model {
                     && (after == 0 || log.ends[after - 1].1 <= *end)
                 {
                     log.ends.insert(after, (*at, *end));
+                    log.told.insert(*at);
                 }
             }
             _ => {}
@@ -258,8 +261,9 @@ impl Model {
         }
         if let Ok(end) = read.end {
             log.ends.retain(|(_, before)| *before <= end);
-            // Of a stretch in which nothing came, only its first and its last reading are anything.
-            if let [.., (_, first), (_, last)] = log.ends[..]
+            // Of a stretch in which nothing came, only its first and its last reading of our own are anything.
+            if let [.., (at, first), (_, last)] = log.ends[..]
+                && !log.told.contains(&at)
                 && (first, last) == (end, end)
             {
                 log.ends.pop();

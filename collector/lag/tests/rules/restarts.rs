@@ -42,6 +42,19 @@ fn what_the_version_before_kept_is_read() {
         (time.bound, time.duration),
         (Bound::AtMost, Duration::from_secs(86_850))
     );
+    // What of that the broker told was not noted: where its clock is wrong, all that may be goes.
+    let questions = bench.questions();
+    let answers: Vec<_> = questions
+        .into_iter()
+        .map(|(place, time)| (place, time, Some(100)))
+        .collect();
+    bench.engine.seed("kafka", answers);
+    let group = bench.poll(&[row(0, 100, 1_290).kept_from(50), row(1, 531, 531)]);
+    let time = group.time_lag.unwrap();
+    assert_eq!(
+        (time.bound, time.duration),
+        (Bound::AtLeast, Duration::from_secs(30))
+    );
 }
 
 #[test]
