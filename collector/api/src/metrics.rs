@@ -167,10 +167,11 @@ fn groups(state: &ApiState, out: &mut Exposition) {
         ),
         (
             "highwater_consumergroup_clock_suspect_partitions",
-            "Partitions it reads whose records' timestamps are more than five minutes from when they came.",
+            "Partitions it reads whose records' timestamps are more than five minutes from when they came; absent while unknown.",
             |lag| {
                 let suspect = |lag: &engine::PartitionLag| lag.clock_suspect.is_some();
-                Some(lag.partitions.values().filter(suspect).count() as f64)
+                let count = || lag.partitions.values().filter(suspect).count() as f64;
+                (lag.partitions_read > 0).then(count)
             },
         ),
         (
