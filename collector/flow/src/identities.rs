@@ -75,20 +75,21 @@ impl Identities {
 
     /// The number of an id that is in use.
     pub(crate) fn find(&self, id: SpanRef) -> Option<Ident> {
+        self.find_hashed(self.hasher.hash_one(id), id)
+    }
+
+    fn find_hashed(&self, hash: u64, id: SpanRef) -> Option<Ident> {
         let same = |ident: &Ident| self.get(*ident).id == id;
-        self.index.find(self.hasher.hash_one(id), same).copied()
+        self.index.find(hash, same).copied()
     }
 
     /// The number of an id, new or known. Must be followed by [`Identities::arrive`] or [`Identities::name`].
     pub(crate) fn of(&mut self, id: SpanRef) -> Ident {
-        let all = &mut self.all;
-        let hasher = &self.hasher;
-        let hash = hasher.hash_one(id);
-        // The table is rehashed when it grows only.
-        let same = |ident: &Ident| all[ident.0 as usize].id == id;
-        if let Some(found) = self.index.find(hash, same) {
-            return *found;
+        let hash = self.hasher.hash_one(id);
+        if let Some(found) = self.find_hashed(hash, id) {
+            return found;
         }
+        let (all, hasher) = (&mut self.all, &self.hasher);
         let identity = Identity {
             id,
             slot: None,
@@ -105,6 +106,7 @@ impl Identities {
                 Ident(all.len() as u32 - 1)
             }
         };
+        // The table is rehashed when it grows only.
         let rehash = |ident: &Ident| hasher.hash_one(all[ident.0 as usize].id);
         self.index.insert_unique(hash, ident, rehash);
         ident
