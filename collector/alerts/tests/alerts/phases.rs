@@ -416,6 +416,12 @@ fn a_margin_that_a_suspect_clock_makes_unknown_is_not_all_right() {
     world.group("billing", with(None, Some(Skew::Behind)));
     world.run(300);
     assert_eq!(world.firing().len(), 1, "not known is not over");
+    world.group("billing", with(Some(600_000), None));
+    world.step();
+    assert_eq!(world.firing().len(), 0);
+    world.group("billing", with(Some(600), None));
+    world.step();
+    assert_eq!(world.firing().len(), 1);
     // Of a compacted topic nothing is deleted by its age, so that nothing is unknown of it.
     let mut compacted = with(None, Some(Skew::Ahead)).partitions.open();
     for lag in compacted.values_mut() {
