@@ -31,7 +31,7 @@ pub(crate) struct Clock {
     asked: Option<UnixNanos>,
     /// What was asked: the record at this end came after this time.
     about: Option<EndPoint>,
-    /// That was asked since the index can be asked.
+    /// That was asked at all; since a time to come was last answered, for the past could not be judged until then.
     asked_of_past: bool,
     /// The last answer says otherwise than what is held. Log starts move and topics are made anew between a reading and
     /// a question: it takes two answers in a row.

@@ -227,9 +227,10 @@ pub(crate) fn group_reason(
         .collect();
     if let Some(first) = skewed.first() {
         let of = format!(" of {} of {} partitions", skewed.len(), partitions.len());
-        let when = match skewed.iter().any(|skew| skew != first) {
-            true => "before or after",
-            false => when(*first),
+        let when = if skewed.iter().all(|skew| skew == first) {
+            when(*first)
+        } else {
+            "before or after"
         };
         let margin_is_unknown = partitions.values().any(PartitionLag::margin_is_unknown);
         sentence.push_str(&clock(&of, when, margin_is_unknown));
