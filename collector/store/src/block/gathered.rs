@@ -105,6 +105,12 @@ impl Gathered {
         self.places[span.from..span.to].iter().copied()
     }
 
+    /// The first and the last of its places.
+    pub(crate) fn ends(&self, span: GatheredSpan) -> Option<(u32, u32)> {
+        let places = &self.places[span.from..span.to];
+        places.first().copied().zip(places.last().copied())
+    }
+
     /// The id behind [`PARENT`].
     pub(super) fn parent(places: &mut impl Iterator<Item = u32>) -> SpanId {
         let mut half = || u64::from(places.next().unwrap_or(0));

@@ -34,6 +34,8 @@ use crate::error::{Result, StoreError};
 
 /// Spans in memory at once, as they were sent. With less, a block is decoded more often.
 const BATCH_BYTES: u64 = 24 << 20;
+/// Spans looked at together before they are moved.
+const WARMED: usize = 16;
 /// Blocks read by one statement.
 const BLOCKS_AT_ONCE: i64 = 16;
 /// A partition of an earlier version may hold many more spans than one of now: it is left as it is.
@@ -328,9 +330,12 @@ async fn write_by_trace(
     for batch in &plan {
         let (mut sources, spans) = spans_of(inner, source, batch, &mut gathered).await?;
         writer.numbers.clear();
-        for span in spans {
-            let source = &mut sources[span.source as usize];
-            writer.push(inner, &gathered, source, span).await?;
+        for spans in spans.chunks(WARMED) {
+            warm(&sources, &gathered, spans);
+            for span in spans {
+                let source = &mut sources[span.source as usize];
+                writer.push(inner, &gathered, source, *span).await?;
+            }
         }
     }
     writer.finish().await
@@ -394,13 +399,13 @@ async fn plan(inner: &Inner, source: &Partition) -> Result<Vec<Vec<(u64, u32)>>>
         return Err(missing(known.first_block));
     }
     places.sort_unstable();
-    let mut traces: Vec<(u64, &[Place])> = places
+    let mut traces: Vec<(u64, u64, &[Place])> = places
         .chunk_by(|a, b| a.trace == b.trace)
-        .map(|trace| (trace[0].start, trace))
+        .map(|trace| (trace[0].start, trace[0].trace, trace))
         .collect();
-    traces.sort_unstable_by_key(|(start, trace)| (*start, trace[0].trace));
+    traces.sort_unstable_by_key(|(start, key, _)| (*start, *key));
     let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for place in traces.into_iter().flat_map(|(_, trace)| trace) {
+    for place in traces.into_iter().flat_map(|(_, _, trace)| trace) {
         let block = first + u64::from(place.block);
         let size = sizes.binary_search_by_key(&block, |(block, _)| *block);
         bytes += size.map_or(0, |place| sizes[place].1);
@@ -444,6 +449,15 @@ struct Moving {
     source: u32,
     row: u32,
     span: GatheredSpan,
+}
+
+/// Looks at spans that are moved next. By trace they stand far from each other, and one after the other each is waited for: here
+/// the waits overlap.
+fn warm(sources: &[Source], gathered: &Gathered, spans: &[Moving]) {
+    for span in spans {
+        let row = sources[span.source as usize].head.row(span.row as usize);
+        std::hint::black_box((row.row.start, gathered.ends(span.span)));
+    }
 }
 
 /// Reads spans into `gathered`; gives the blocks they are from, and them in the order of `places`.
