@@ -16,6 +16,12 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// How many bytes [`put`] takes for `value`.
+pub(crate) const fn len_of(value: u64) -> usize {
+    // Seven bits a byte, and one byte for zero.
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
 /// Appends a signed value; those near zero are short.
 pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, ((value << 1) ^ (value >> 63)) as u64);
@@ -185,14 +191,17 @@ pub(crate) fn decompress(blob: &[u8]) -> Result<Vec<u8>, Corrupt> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Corrupt, Reader, compress, decompress, put, put_bytes, put_signed};
+    use super::{Corrupt, Reader, compress, decompress, len_of, put, put_bytes, put_signed};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn numbers_come_back(unsigned: u64, signed: i64, blob: Vec<u8>) {
+        fn numbers_come_back(bits: u64, shift in 0..64, signed: i64, blob: Vec<u8>) {
+            // Of every length, which a number of 64 random bits is not.
+            let unsigned = bits >> shift;
             let mut out = Vec::new();
             put(&mut out, unsigned);
+            prop_assert_eq!(out.len(), len_of(unsigned));
             put_signed(&mut out, signed);
             put_bytes(&mut out, &blob);
             let mut reader = Reader::new(&out);

@@ -660,8 +660,8 @@ impl HeadBuilder {
             hash: hash as u32,
             start: span.start.0,
             duration: span.duration_ns(),
-            environment: self.text(&span.service.environment),
-            service: self.text(&span.service.name),
+            environment: self.text_again(&span.service.environment, |row| row.environment),
+            service: self.text_again(&span.service.name, |row| row.service),
             operation: self.text(&span.name),
             kind: span.kind,
             status: span.status,
@@ -751,6 +751,14 @@ impl HeadBuilder {
             self.head.texts.push(text);
         }
         index
+    }
+
+    /// A text that is most likely that of the span before: a sender's spans come together.
+    fn text_again(&mut self, text: &str, column: fn(&Row) -> u32) -> u32 {
+        match self.head.rows.last().map(column) {
+            Some(before) if self.head.texts.get(before) == text => before,
+            _ => self.text(text),
+        }
     }
 
     /// A text of another block: what it says is looked at once.

@@ -13,7 +13,7 @@
 use highwater_model::{SpanId, TraceId};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::bytes::{Corrupt, Reader, put, put_bytes};
+use super::bytes::{Corrupt, Reader, len_of, put, put_bytes};
 use super::fingerprint::Fingerprint;
 use super::gathered::{Gathered, GatheredSpan, Numbers};
 use super::interner::Interner;
@@ -71,6 +71,8 @@ pub(crate) struct PiecesBuilder {
     ids: Vec<SpanId>,
     attributes: Vec<Fingerprint>,
     parts: Vec<Part>,
+    /// Of the column of a new piece.
+    name: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -226,11 +228,10 @@ impl PiecesBuilder {
 
     /// Notes the parent, as one of the spans before where it is one.
     fn parent_or(&mut self, id: SpanId, whole: &[u8]) -> u32 {
-        let before = self.ids.iter().rev().take(PARENTS);
-        let place = before.zip(1..).find(|(span, _)| **span == id);
-        match place {
-            Some((_, before)) => {
-                put(&mut self.parents, before);
+        let before = &self.ids[self.ids.len().saturating_sub(PARENTS)..];
+        match before.iter().rposition(|span| *span == id) {
+            Some(place) => {
+                put(&mut self.parents, (before.len() - place) as u64);
                 PARENT
             }
             None => {
@@ -242,7 +243,7 @@ impl PiecesBuilder {
 
     fn guessed_piece(&mut self, whole: &[u8], part: &Part) -> u32 {
         match part.guess {
-            Some(piece) if self.pieces.get(piece) == whole => self.refer(piece, false),
+            Some(piece) if self.pieces.is(piece, whole) => self.refer(piece, false),
             _ => {
                 let (piece, new) = self.pieces.intern_hashed(whole, part.hash);
                 self.note(piece, new, whole)
@@ -277,32 +278,26 @@ impl PiecesBuilder {
 
     fn new_piece(&mut self, field: wire::Field<'_>) -> (u32, u32) {
         wire::span_attributes(field, &mut self.attributes);
-        let mut name = Vec::new();
-        let mut value = field.whole;
-        if field.number > 0 {
-            let key = wire::varint(field.whole).map_or(0, |(_, len)| len);
-            name.push(FIELD);
-            name.extend_from_slice(&field.whole[..key]);
-            value = &field.whole[key..];
-            // An attribute as every encoder writes it: the key first, lengths in as few bytes as they take.
-            let mut message = field.value;
-            if let Some(key) = wire::next(&mut message).filter(|key| key.whole[0] == 0x0a) {
-                let mut begin = Vec::with_capacity(key.value.len() + 12);
-                put_attribute(&mut begin, key.value, message.len());
-                if field.whole[0] == ATTRIBUTE
-                    && field.whole.len() == begin.len() + message.len()
-                    && field.whole.starts_with(&begin)
-                {
-                    name.clear();
-                    name.push(KEY);
-                    name.extend_from_slice(key.value);
-                    value = message;
-                }
+        self.name.clear();
+        let value = match canonical_attribute(field) {
+            Some((key, value)) => {
+                self.name.push(KEY);
+                self.name.extend_from_slice(key);
+                value
             }
-        } else {
-            name.push(REST);
-        }
-        let (column, new) = self.names.intern(&name);
+            None if field.number > 0 => {
+                let (_, tag) = wire::varint(field.whole).unwrap_or_default();
+                let (tag, value) = field.whole.split_at(tag);
+                self.name.push(FIELD);
+                self.name.extend_from_slice(tag);
+                value
+            }
+            None => {
+                self.name.push(REST);
+                field.whole
+            }
+        };
+        let (column, new) = self.names.intern(&self.name);
         if new {
             self.columns.push(self.spare.pop().unwrap_or_default());
         }
@@ -366,15 +361,26 @@ impl PiecesBuilder {
     }
 }
 
+/// Key and value of an attribute that stands as [`put_attribute`] writes it, and every encoder: the key first, lengths in as
+/// few bytes as they take.
+fn canonical_attribute<'a>(field: wire::Field<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    let short = |field: wire::Field<'_>| {
+        field.whole.len() == 1 + len_of(field.value.len() as u64) + field.value.len()
+    };
+    let mut value = field.value;
+    let key = wire::next(&mut value)?;
+    let canonical =
+        field.whole[0] == ATTRIBUTE && key.whole[0] == 0x0a && short(field) && short(key);
+    canonical.then_some((key.value, value))
+}
+
 /// An attribute's begin, up to its value of `value` bytes.
 fn put_attribute(out: &mut Vec<u8>, key: &[u8], value: usize) {
-    let mut length = Vec::with_capacity(10);
-    put(&mut length, key.len() as u64);
+    let length = len_of(key.len() as u64);
     out.push(ATTRIBUTE);
-    put(out, (1 + length.len() + key.len() + value) as u64);
+    put(out, (1 + length + key.len() + value) as u64);
     out.push(0x0a);
-    out.extend_from_slice(&length);
-    out.extend_from_slice(key);
+    put_bytes(out, key);
 }
 
 /// The spans of a block, as [`PiecesBuilder`] left them.

@@ -16,7 +16,16 @@ pub(crate) struct Field<'a> {
 }
 
 /// Reads a varint; gives it and how many bytes it took.
+#[inline]
 pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    // Nearly all keys and lengths are one byte.
+    match bytes.first()? {
+        byte @ ..0x80 => Some((u64::from(*byte), 1)),
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0_u64;
     for (i, byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * i);
@@ -28,6 +37,9 @@ pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// Takes the first field of `bytes`; `None` where there is none that can be read.
+///
+/// Always inlined: a block is made of thirty fields a span, and the call alone was a tenth of cutting them.
+#[inline(always)]
 pub(crate) fn next<'a>(bytes: &mut &'a [u8]) -> Option<Field<'a>> {
     let (key, at) = varint(bytes)?;
     let rest = &bytes[at..];
@@ -82,16 +94,19 @@ fn nested(message: &[u8], number: u64, out: &mut Vec<Fingerprint>) {
 }
 
 fn key_value(message: &[u8], out: &mut Vec<Fingerprint>) {
-    let mut key: &[u8] = &[];
+    let (mut key, mut any): (&[u8], bool) = (&[], false);
     for field in fields(message) {
         match field.number {
             1 => key = field.value,
-            2 => any_value(key, field.value, true, out),
+            2 => {
+                any_value(key, field.value, true, out);
+                any |= !field.value.is_empty();
+            }
             _ => {}
         }
     }
     // A value that is missing, or has nothing in it, is the empty text.
-    if !fields(message).any(|field| field.number == 2 && !field.value.is_empty()) {
+    if !any {
         out.push(fingerprint::attribute_text(key, b""));
     }
 }
