@@ -33,22 +33,37 @@ pub(super) fn of(view: &View<'_>, rules: &Rules, words: &mut Words) -> Vec<Corre
         collect(&mut found, name, sent, words, |key| key == name);
     }
     let named = found.len();
-    let mut default = |matches: &dyn Fn(&str) -> bool| {
-        collect(&mut found, KEY, sent, words, matches);
-        found.len() > named
-    };
-    for name in &rules.correlation_headers {
-        if default(&|key| key.strip_prefix(HEADER).is_some_and(|key| same(key, name))) {
-            return found;
-        }
-    }
     let conversation = rules.reply_ids_correlate || !view.origin.conversation_is_something_else;
-    for source in CORRELATION_SOURCES {
-        if (conversation || !CONVERSATION.contains(&source)) && default(&|key| key == source) {
+    let of = |key: &str| rank(key, rules).filter(|_| conversation || !CONVERSATION.contains(&key));
+    // As most spans have it.
+    if let [(key, _)] = &sent[..] {
+        if of(key).is_some() {
+            collect(&mut found, KEY, sent, words, |_| true);
+        }
+        return found;
+    }
+    let mut next = sent.iter().filter_map(|(key, _)| of(key)).min();
+    while let Some(rank) = next {
+        collect(&mut found, KEY, sent, words, |key| of(key) == Some(rank));
+        if found.len() > named {
             break;
         }
+        let ranks = sent.iter().filter_map(|(key, _)| of(key));
+        next = ranks.filter(|other| *other > rank).min();
     }
     found
+}
+
+/// The place of an attribute among the default sources: headers first, as the operator put them.
+fn rank(key: &str, rules: &Rules) -> Option<usize> {
+    let headers = &rules.correlation_headers;
+    match key.strip_prefix(HEADER) {
+        Some(header) => headers.iter().position(|name| same(header, name)),
+        None => {
+            let place = CORRELATION_SOURCES.iter().position(|name| *name == key)?;
+            Some(headers.len() + place)
+        }
+    }
 }
 
 /// The scopes that write an AMQP or JMS correlation id (often request-reply), a batch entry's id or a task's id.

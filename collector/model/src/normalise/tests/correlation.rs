@@ -50,6 +50,20 @@ fn the_first_default_source_wins_and_others_do_not_join() {
 }
 
 #[test]
+fn a_source_without_a_value_gives_way_to_the_next_that_has_one() {
+    let sent = consumer("t process")
+        .with("correlation_id", "plain")
+        .with("messaging.message.conversation_id", "conversation")
+        .with("nservicebus.correlation_id", "")
+        .with("messaging.header.x_correlation_id", [""; 0])
+        .with("messaging.header.correlation_id", Value::Bool(true));
+    assert_eq!(
+        values(&sent, &Rules::default()),
+        ["correlation=conversation"]
+    );
+}
+
+#[test]
 fn attributes_the_operator_named_keep_their_names_beside_the_default() {
     let rules = Rules {
         correlation_attributes: vec!["order.id".into(), "customer.id".into()],
