@@ -430,6 +430,8 @@ impl Pieces {
             first_pieces.push(pieces.len() as u32);
             let values = reader.count()?;
             let mut lengths = Reader::new(reader.bytes()?);
+            // Each length takes a byte at least.
+            pieces.reserve(values.min(lengths.remaining()));
             let (mut at, end) = range(&mut reader)?;
             for _ in 0..values {
                 let to = u64::from(at).saturating_add(lengths.number()?);
@@ -460,7 +462,12 @@ impl Pieces {
             .map(|_| reader.bytes().map(Reader::new))
             .collect::<Result<Vec<_>, _>>()?;
         let mut seen = vec![0_u32; names.len()];
-        let (mut places, mut ends) = (Vec::new(), Vec::new());
+        // A span takes a byte at least, and so does each piece it has: room for all, made once. What the head fills takes six
+        // places of it.
+        let spans = shape_refs.remaining().min(MAX_PLACES);
+        let pieces_of_spans: usize = refs.iter().map(Reader::remaining).sum();
+        let mut places = Vec::with_capacity((6 * spans + pieces_of_spans).min(MAX_PLACES));
+        let mut ends = Vec::with_capacity(spans);
         let mut shapes_seen = 0;
         while !shape_refs.is_empty() {
             let shape = take_ref(&mut shape_refs, &mut shapes_seen)?;
