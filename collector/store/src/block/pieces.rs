@@ -137,9 +137,10 @@ pub(super) fn cut<'a>(raw: &'a [u8], known: Known, mut each: impl FnMut(Cut, &'a
 /// A part of the span that is being added.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    cut: Cut,
     /// Where it ends.
     to: usize,
+    /// What the head fills; [`PARENT`]; [`COLUMNS`] for a piece, of whichever column.
+    place: u32,
     hash: u64,
     guess: Option<u32>,
 }
@@ -163,19 +164,20 @@ impl PiecesBuilder {
         let mut to = 0;
         cut(raw, known, |cut, whole| {
             to += whole.len();
-            let hash = match cut {
-                Cut::Piece => xxh3_64(whole),
-                Cut::Known(_) | Cut::Parent(_) => 0,
+            let (place, hash) = match cut {
+                Cut::Known(place) => (place, 0),
+                Cut::Parent(_) => (PARENT, 0),
+                Cut::Piece => (COLUMNS, xxh3_64(whole)),
             };
             parts.push(Part {
-                cut,
                 to,
+                place,
                 hash,
                 guess: None,
             });
         });
         // All of them first, so that the waits for memory overlap.
-        for part in &mut parts {
+        for part in parts.iter_mut().filter(|part| part.place == COLUMNS) {
             part.guess = self.pieces.guess(part.hash);
         }
         self.shape.clear();
@@ -183,10 +185,10 @@ impl PiecesBuilder {
         for part in &parts {
             let whole = &raw[from..part.to];
             from = part.to;
-            let place = match part.cut {
-                Cut::Known(place) => place,
-                Cut::Parent(id) => self.parent_or(id, whole),
-                Cut::Piece => self.guessed_piece(whole, part),
+            let place = match (part.place, whole.last_chunk()) {
+                (PARENT, Some(id)) => self.parent_or(SpanId(*id), whole),
+                (COLUMNS, _) => self.guessed_piece(whole, part),
+                (known, _) => known,
             };
             put(&mut self.shape, place.into());
         }
