@@ -159,7 +159,7 @@ impl Adding<'_> {
     }
 
     pub(super) fn piece_again(&mut self, number: u32) {
-        self.bytes += self.gathered.pieces.get(number).len();
+        self.bytes += self.gathered.pieces.len_of(number);
         self.gathered.places.push(COLUMNS + number);
     }
 

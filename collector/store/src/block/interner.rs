@@ -84,6 +84,11 @@ impl Interner {
         &self.arena[entry.from as usize..][..entry.len as usize]
     }
 
+    /// How many bytes have a number.
+    pub(crate) fn len_of(&self, index: u32) -> usize {
+        self.entries[index as usize].len as usize
+    }
+
     pub(crate) fn hash(&self, index: u32) -> u64 {
         self.entries[index as usize].hash
     }

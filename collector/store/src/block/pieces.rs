@@ -460,14 +460,21 @@ impl Pieces {
             .collect::<Result<Vec<_>, Corrupt>>()?;
         let mut shape_refs = Reader::new(reader.bytes()?);
         let mut parents = Reader::new(reader.bytes()?);
-        let mut refs = (0..names.len())
-            .map(|_| reader.bytes().map(Reader::new))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut seen = vec![0_u32; names.len()];
+        let mut columns = (0..names.len())
+            .map(|column| {
+                let next = first_pieces.get(column + 1).copied();
+                Ok(ColumnReader {
+                    refs: Reader::new(reader.bytes()?),
+                    seen: 0,
+                    first: first_pieces[column],
+                    end: next.unwrap_or(pieces.len() as u32),
+                })
+            })
+            .collect::<Result<Vec<_>, Corrupt>>()?;
         // A span takes a byte at least, and so does each piece it has: room for all, made once. What the head fills takes six
         // places of it.
         let spans = shape_refs.remaining().min(MAX_PLACES);
-        let pieces_of_spans: usize = refs.iter().map(Reader::remaining).sum();
+        let pieces_of_spans: usize = columns.iter().map(|column| column.refs.remaining()).sum();
         let mut places = Vec::with_capacity((6 * spans + pieces_of_spans).min(MAX_PLACES));
         let mut ends = Vec::with_capacity(spans);
         let mut shapes_seen = 0;
@@ -488,15 +495,7 @@ impl Pieces {
                     }
                     continue;
                 };
-                let column = column as usize;
-                let value = take_ref(&mut refs[column], &mut seen[column])?;
-                let next = first_pieces.get(column + 1).copied();
-                let next = next.unwrap_or(pieces.len() as u32);
-                let piece = u64::from(first_pieces[column]) + u64::from(value);
-                if piece >= u64::from(next) {
-                    return Err(Corrupt("a span has an unknown value"));
-                }
-                places.push(COLUMNS + piece as u32);
+                places.push(COLUMNS + columns[column as usize].next()?);
             }
             ends.push(places.len() as u32);
         }
@@ -582,11 +581,15 @@ impl Pieces {
                 known if known < COLUMNS => span.known(known),
                 place => {
                     let number = place - COLUMNS;
+                    // First of all, since it is nearly all: a piece that is a parent's id has no number.
+                    if let Some(known) = numbers.get(number) {
+                        span.piece_again(known);
+                        continue;
+                    }
                     let piece = self.pieces[number as usize];
-                    match (self.parent_id(piece), numbers.get(number)) {
-                        (Some(id), _) => span.parent(id),
-                        (None, Some(known)) => span.piece_again(known),
-                        (None, None) => {
+                    match self.parent_id(piece) {
+                        Some(id) => span.parent(id),
+                        None => {
                             let piece = span.piece(|out| self.piece(piece, out));
                             numbers.set(number, piece);
                         }
@@ -686,6 +689,28 @@ impl Pieces {
     }
 }
 
+/// The references of the spans into a column, as they are read.
+struct ColumnReader<'a> {
+    refs: Reader<'a>,
+    /// Values that were there so far.
+    seen: u32,
+    /// Its pieces, from and to.
+    first: u32,
+    end: u32,
+}
+
+impl ColumnReader<'_> {
+    /// The piece of the next span that has one of this column.
+    fn next(&mut self) -> Result<u32, Corrupt> {
+        let value = take_ref(&mut self.refs, &mut self.seen)?;
+        let piece = self.first.checked_add(value);
+        piece
+            .filter(|piece| *piece < self.end)
+            .ok_or(Corrupt("a span has an unknown value"))
+    }
+}
+
+#[inline]
 fn take_ref(reader: &mut Reader<'_>, seen: &mut u32) -> Result<u32, Corrupt> {
     match reader.number()? {
         0 => {
