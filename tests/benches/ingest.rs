@@ -4,6 +4,10 @@
 //! services (scattered), about 800 bytes of OTLP and 25 attributes each. What the binary uses is read from the kernel,
 //! the sender's own work is not counted. CPU time is that of ingest and of what runs behind it until it rests; of the
 //! last million spans too, so that one sees whether it is flat.
+//!
+//! Another build is measured at the same time, not after: what a machine does in a CPU second differs by a third from
+//! one minute to the next, on both builds alike. So the ratio is one of builds, and the figures of one build are those
+//! of a run by itself.
 
 mod support;
 
@@ -34,10 +38,10 @@ struct Arguments {
     rate: Option<u64>,
     #[command(flatten)]
     shape: Shape,
-    /// Another build of the binary, measured in the same run; the figures of both are printed
+    /// Another build of the binary, measured at the same time; the figures of both are printed
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
-    /// How often each is measured
+    /// How often it is measured, and the other build with it
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// What cargo says to a bench
@@ -62,25 +66,23 @@ async fn main() -> Result<()> {
     let own = PathBuf::from(std::env::var_os("HIGHWATER_BIN").context(
         "HIGHWATER_BIN does not name the binary: run this by \"cargo xtask bench ingest\"",
     )?);
-    let mut rates = [Vec::new(), Vec::new()];
+    let mut ratios = Vec::new();
     for _ in 0..arguments.rounds {
-        let binaries = [Some(&own), arguments.against.as_ref()];
-        for (rates, binary) in rates.iter_mut().zip(binaries) {
-            let Some(binary) = binary else { continue };
-            println!("{}", binary.display());
-            let figures = measure(binary, &arguments).await?;
-            print(&figures, arguments.spans);
-            rates.push(arguments.spans as f64 / figures.settled_cpu);
-        }
+        let Some(other) = &arguments.against else {
+            print(&own, &measure(&own, &arguments).await?, arguments.spans);
+            continue;
+        };
+        let (ours, theirs) =
+            tokio::try_join!(measure(&own, &arguments), measure(other, &arguments))?;
+        print(&own, &ours, arguments.spans);
+        print(other, &theirs, arguments.spans);
+        ratios.push(theirs.settled_cpu / ours.settled_cpu);
     }
-    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
-    if let [ours, theirs @ ..] = &rates[..]
-        && let [theirs] = theirs
-        && !theirs.is_empty()
-    {
+    if !ratios.is_empty() {
+        let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
         println!(
-            "spans per CPU second: {:.2} times the other build's",
-            mean(ours) / mean(theirs)
+            "spans per CPU second until it rests: {} times the other build's",
+            each.join(", ")
         );
     }
     Ok(())
@@ -104,7 +106,8 @@ async fn measure(binary: &Path, arguments: &Arguments) -> Result<Figures> {
         let usage = Usage::of(highwater.id())?;
         left -= part;
         println!(
-            "  {:>5.1}M sent: {:.0} spans/s of wall clock, {:.0} per CPU second, {} MiB resident at most",
+            "{}: {:.1}M sent: {:.0} spans/s of wall clock, {:.0} per CPU second, {} MiB resident at most",
+            binary.display(),
             (arguments.spans - left) as f64 / 1e6,
             part as f64 / begun.elapsed().as_secs_f64(),
             part as f64 / (usage.cpu_s - used),
@@ -142,8 +145,9 @@ async fn measure(binary: &Path, arguments: &Arguments) -> Result<Figures> {
     })
 }
 
-fn print(figures: &Figures, spans: u64) {
+fn print(binary: &Path, figures: &Figures, spans: u64) {
     let spans = spans as f64;
+    println!("{}", binary.display());
     println!("  {:>9.0} spans/s of wall clock", spans / figures.wall);
     println!(
         "  {:>9.0} spans per CPU second, {:.0} with what runs behind until it rests",
