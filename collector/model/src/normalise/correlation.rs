@@ -30,33 +30,37 @@ pub(super) fn of(view: &View<'_>, rules: &Rules, words: &mut Words) -> Vec<Corre
         return found;
     }
     for name in &rules.correlation_attributes {
-        collect(&mut found, name, sent, words, |key| key == name);
+        let named = sent.iter().filter(|(key, _)| key == name);
+        collect(&mut found, name, named.map(|(_, value)| *value), words);
     }
     let named = found.len();
     let conversation = rules.reply_ids_correlate || !view.origin.conversation_is_something_else;
-    let of = |key: &str| rank(key, rules).filter(|_| conversation || !CONVERSATION.contains(&key));
-    // As most spans have it.
-    if let [(key, _)] = &sent[..] {
-        if of(key).is_some() {
-            collect(&mut found, KEY, sent, words, |_| true);
-        }
-        return found;
-    }
-    let mut next = sent.iter().filter_map(|(key, _)| of(key)).min();
-    while let Some(rank) = next {
-        collect(&mut found, KEY, sent, words, |key| of(key) == Some(rank));
+    let counts = |key: &str| conversation || !CONVERSATION.contains(&key);
+    // Each attribute's place among the sources, and not each source among the attributes: most spans have one that counts.
+    let mut values: Vec<(usize, ValueRef<'_>)> = sent
+        .iter()
+        .filter(|(key, _)| counts(key))
+        .filter_map(|(key, value)| Some((source(key, rules)?, *value)))
+        .collect();
+    values.sort_by_key(|(source, _)| *source);
+    for of_one in values.chunk_by(|a, b| a.0 == b.0) {
+        collect(
+            &mut found,
+            KEY,
+            of_one.iter().map(|(_, value)| *value),
+            words,
+        );
         if found.len() > named {
             break;
         }
-        let ranks = sent.iter().filter_map(|(key, _)| of(key));
-        next = ranks.filter(|other| *other > rank).min();
     }
     found
 }
 
-/// The place of an attribute among the default sources: headers first, as the operator put them.
-fn rank(key: &str, rules: &Rules) -> Option<usize> {
+/// Which of the default sources an attribute is: headers first, as the operator put them.
+fn source(key: &str, rules: &Rules) -> Option<usize> {
     let headers = &rules.correlation_headers;
+    // No other source begins like a header.
     match key.strip_prefix(HEADER) {
         Some(header) => headers.iter().position(|name| same(header, name)),
         None => {
@@ -82,12 +86,11 @@ fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
-fn collect(
+fn collect<'a>(
     found: &mut Vec<Correlation>,
     name: &str,
-    sent: &[(&str, ValueRef<'_>)],
+    values: impl Iterator<Item = ValueRef<'a>>,
     words: &mut Words,
-    matches: impl Fn(&str) -> bool,
 ) {
     let mut key: Option<Arc<str>> = None;
     let mut add = |value: ValueRef<'_>| {
@@ -111,10 +114,10 @@ fn collect(
             });
         }
     };
-    for (_, value) in sent.iter().filter(|(key, _)| matches(key)) {
+    for value in values {
         match value {
             ValueRef::Array(items) => items.take(MAX_CORRELATIONS).for_each(&mut add),
-            single => add(*single),
+            single => add(single),
         }
     }
 }

@@ -64,6 +64,28 @@ fn a_source_without_a_value_gives_way_to_the_next_that_has_one() {
 }
 
 #[test]
+fn what_is_no_journey_gives_way_and_what_the_operator_named_ends_no_search() {
+    let sent = consumer("t process")
+        .scope("opentelemetry.instrumentation.pika")
+        .with("messaging.conversation_id", "reply-1")
+        .with("correlation_id", "plain");
+    assert_eq!(values(&sent, &Rules::default()), ["correlation=plain"]);
+    let rules = Rules {
+        correlation_attributes: vec!["correlation".into()],
+        ..Rules::default()
+    };
+    // The header's value is there already, under that very name: the next source is looked at.
+    let sent = consumer("t process")
+        .with("correlation", "ORD-1")
+        .with("messaging.header.correlation_id", ["ORD-1"])
+        .with("correlation_id", "plain");
+    assert_eq!(
+        values(&sent, &rules),
+        ["correlation=ORD-1", "correlation=plain"]
+    );
+}
+
+#[test]
 fn attributes_the_operator_named_keep_their_names_beside_the_default() {
     let rules = Rules {
         correlation_attributes: vec!["order.id".into(), "customer.id".into()],
