@@ -17,7 +17,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// How many bytes [`put`] takes for `value`.
-pub(crate) const fn len_of(value: u64) -> usize {
+pub(crate) const fn put_len(value: u64) -> usize {
     // Seven bits a byte, and one byte for zero.
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
@@ -191,7 +191,7 @@ pub(crate) fn decompress(blob: &[u8]) -> Result<Vec<u8>, Corrupt> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Corrupt, Reader, compress, decompress, len_of, put, put_bytes, put_signed};
+    use super::{Corrupt, Reader, compress, decompress, put, put_bytes, put_len, put_signed};
     use proptest::prelude::*;
 
     proptest! {
@@ -201,7 +201,7 @@ mod tests {
             let unsigned = bits >> shift;
             let mut out = Vec::new();
             put(&mut out, unsigned);
-            prop_assert_eq!(out.len(), len_of(unsigned));
+            prop_assert_eq!(out.len(), put_len(unsigned));
             put_signed(&mut out, signed);
             put_bytes(&mut out, &blob);
             let mut reader = Reader::new(&out);

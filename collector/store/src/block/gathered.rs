@@ -106,7 +106,7 @@ impl Gathered {
     }
 
     /// The first and the last of its places.
-    pub(crate) fn ends(&self, span: GatheredSpan) -> Option<(u32, u32)> {
+    pub(crate) fn first_and_last(&self, span: GatheredSpan) -> Option<(u32, u32)> {
         let places = &self.places[span.from..span.to];
         places.first().copied().zip(places.last().copied())
     }

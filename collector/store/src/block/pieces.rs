@@ -13,7 +13,7 @@
 use highwater_model::{SpanId, TraceId};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::bytes::{Corrupt, Reader, len_of, put, put_bytes};
+use super::bytes::{Corrupt, Reader, put, put_bytes, put_len};
 use super::fingerprint::Fingerprint;
 use super::gathered::{Gathered, GatheredSpan, Numbers};
 use super::interner::Interner;
@@ -71,7 +71,7 @@ pub(crate) struct PiecesBuilder {
     ids: Vec<SpanId>,
     attributes: Vec<Fingerprint>,
     parts: Vec<Part>,
-    /// Of the column of a new piece.
+    /// Scratch: the name of a new piece's column.
     name: Vec<u8>,
 }
 
@@ -141,6 +141,7 @@ struct Part {
     to: usize,
     /// What the head fills; [`PARENT`]; [`COLUMNS`] for a piece, of whichever column.
     place: u32,
+    /// Of a piece; 0 of others.
     hash: u64,
     guess: Option<u32>,
 }
@@ -185,6 +186,7 @@ impl PiecesBuilder {
         for part in &parts {
             let whole = &raw[from..part.to];
             from = part.to;
+            // A parent's id is the last eight of its ten bytes.
             let place = match (part.place, whole.last_chunk()) {
                 (PARENT, Some(id)) => self.parent_or(SpanId(*id), whole),
                 (COLUMNS, _) => self.guessed_piece(whole, part),
@@ -363,11 +365,11 @@ impl PiecesBuilder {
     }
 }
 
-/// Key and value of an attribute that stands as [`put_attribute`] writes it, and every encoder: the key first, lengths in as
-/// few bytes as they take.
+/// The key of an attribute and what stands behind it, where it stands as [`put_attribute`] writes it, and every encoder:
+/// the key first, lengths in as few bytes as they take.
 fn canonical_attribute<'a>(field: wire::Field<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let short = |field: wire::Field<'_>| {
-        field.whole.len() == 1 + len_of(field.value.len() as u64) + field.value.len()
+        field.whole.len() == 1 + put_len(field.value.len() as u64) + field.value.len()
     };
     let mut value = field.value;
     let key = wire::next(&mut value)?;
@@ -378,7 +380,7 @@ fn canonical_attribute<'a>(field: wire::Field<'a>) -> Option<(&'a [u8], &'a [u8]
 
 /// An attribute's begin, up to its value of `value` bytes.
 fn put_attribute(out: &mut Vec<u8>, key: &[u8], value: usize) {
-    let length = len_of(key.len() as u64);
+    let length = put_len(key.len() as u64);
     out.push(ATTRIBUTE);
     put(out, (1 + length + key.len() + value) as u64);
     out.push(0x0a);
@@ -432,8 +434,11 @@ impl Pieces {
             first_pieces.push(pieces.len() as u32);
             let values = reader.count()?;
             let mut lengths = Reader::new(reader.bytes()?);
-            // Each length takes a byte at least.
-            pieces.reserve(values.min(lengths.remaining()));
+            // Each length takes a byte at least, and no block has more pieces than places.
+            let most = lengths
+                .remaining()
+                .min(MAX_PLACES.saturating_sub(pieces.len()));
+            pieces.reserve(values.min(most));
             let (mut at, end) = range(&mut reader)?;
             for _ in 0..values {
                 let to = u64::from(at).saturating_add(lengths.number()?);
@@ -471,8 +476,8 @@ impl Pieces {
                 })
             })
             .collect::<Result<Vec<_>, Corrupt>>()?;
-        // A span takes a byte at least, and so does each piece it has: room for all, made once. What the head fills takes six
-        // places of it.
+        // Made once: a span and each of its pieces take a byte here at least, and what the head fills is six places, with
+        // the distance to a parent.
         let spans = shape_refs.remaining().min(MAX_PLACES);
         let pieces_of_spans: usize = columns.iter().map(|column| column.refs.remaining()).sum();
         let mut places = Vec::with_capacity((6 * spans + pieces_of_spans).min(MAX_PLACES));
@@ -581,7 +586,7 @@ impl Pieces {
                 known if known < COLUMNS => span.known(known),
                 place => {
                     let number = place - COLUMNS;
-                    // First of all, since it is nearly all: a piece that is a parent's id has no number.
+                    // Asked first: nearly every piece was seen before, and a parent's id never gets a number.
                     if let Some(known) = numbers.get(number) {
                         span.piece_again(known);
                         continue;
@@ -728,7 +733,10 @@ mod tests {
     use highwater_model::{SpanId, TraceId};
     use proptest::prelude::*;
 
-    use super::{Gathered, Known, Numbers, Pieces, PiecesBuilder, put, put_bytes};
+    use super::{
+        ATTRIBUTE, COLUMNS, Gathered, Known, Numbers, PARENT, Pieces, PiecesBuilder,
+        canonical_attribute, field_of, put, put_attribute, put_bytes, wire,
+    };
 
     const KNOWN: Known = Known {
         trace: TraceId([7; 16]),
@@ -781,8 +789,69 @@ mod tests {
             some(&[0x4a, 7, 0x12, 2, 0x18, 4, 0x0a, 1, b'k']),
             some(&[0x4a, 4, 0x12, 2, 0x18, 4]),
             some(&[0x4a, 0]),
+            // The key's length takes a byte too many; the field's own tag does; an empty key; keys and values whose lengths
+            // take a byte and two.
+            some(&[0x4a, 9, 0x0a, 0x81, 0, b'k', 0x12, 3, 0x0a, 1, b'v',]),
+            some(&[0xca, 0, 3, 0x0a, 1, b'k']),
+            some(&[0x4a, 2, 0x0a, 0]),
+            (120_usize..130, 120_usize..130).prop_map(|(key, value)| {
+                let mut field = Vec::new();
+                put_attribute(&mut field, &vec![b'k'; key], value);
+                field.resize(field.len() + value, 0);
+                field
+            }),
             prop::collection::vec(any::<u8>(), 0..12),
         ]
+    }
+
+    /// As an attribute is found to stand as it is written: it is written, and compared.
+    fn written_again<'a>(field: wire::Field<'a>) -> Option<(&'a [u8], &'a [u8])> {
+        let mut behind = field.value;
+        let key = wire::next(&mut behind)?;
+        let mut message = vec![0x0a];
+        put_bytes(&mut message, key.value);
+        message.extend_from_slice(behind);
+        let mut attribute = vec![ATTRIBUTE];
+        put_bytes(&mut attribute, &message);
+        (key.number == 1 && attribute == field.whole).then_some((key.value, behind))
+    }
+
+    #[test]
+    fn a_parent_is_the_nearest_with_its_id_of_the_64_spans_before() {
+        let id = |number: usize| SpanId((number as u64).to_be_bytes());
+        let with_parent = |ids: &[usize], parent: usize| {
+            let mut builder = PiecesBuilder::default();
+            for (place, own) in ids.iter().enumerate() {
+                let known = Known {
+                    span: id(*own),
+                    ..KNOWN
+                };
+                let field = [&[0x22, 8][..], &id(parent).0].concat();
+                let raw = if place + 1 == ids.len() {
+                    &field[..]
+                } else {
+                    &[]
+                };
+                builder.push(raw, known);
+            }
+            let mut bytes = Vec::new();
+            builder.finish(&mut bytes);
+            let pieces = Pieces::decode(bytes, 0).unwrap();
+            let mut raw = Vec::new();
+            let last = ids.len() - 1;
+            pieces
+                .raw(last, KNOWN, 10, |place| Some(id(ids[place])), &mut raw)
+                .unwrap();
+            assert_eq!(raw[2..], id(parent).0);
+            pieces.places_of(last).unwrap().to_vec()
+        };
+        for before in [1, 2, 63, 64] {
+            let ids: Vec<usize> = (0..=before).collect();
+            assert_eq!(with_parent(&ids, 0), [PARENT, before as u32]);
+        }
+        let ids: Vec<usize> = (0..=65).collect();
+        assert_eq!(with_parent(&ids, 0), [COLUMNS]);
+        assert_eq!(with_parent(&[7, 7, 1], 7), [PARENT, 1]);
     }
 
     #[test]
@@ -827,6 +896,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_attribute_stands_as_it_is_written_or_does_not(piece in field()) {
+            let field = field_of(&piece);
+            prop_assert_eq!(canonical_attribute(field), written_again(field));
+        }
+
         #[test]
         fn any_bytes_come_back_as_they_were(
             spans in prop::collection::vec(prop::collection::vec(field(), 0..8), 0..20),

@@ -34,7 +34,7 @@ use crate::error::{Result, StoreError};
 
 /// Spans in memory at once, as they were sent. With less, a block is decoded more often.
 const BATCH_BYTES: u64 = 24 << 20;
-/// Spans looked at together before they are moved.
+/// Spans looked at together before they are moved: three waits each, and a core has some twenty under way at once.
 const WARMED: usize = 16;
 /// Blocks read by one statement.
 const BLOCKS_AT_ONCE: i64 = 16;
@@ -330,9 +330,9 @@ async fn write_by_trace(
     for batch in &plan {
         let (mut sources, spans) = spans_of(inner, source, batch, &mut gathered).await?;
         writer.numbers.clear();
-        for spans in spans.chunks(WARMED) {
-            warm(&sources, &gathered, spans);
-            for span in spans {
+        for next in spans.chunks(WARMED) {
+            warm(&sources, &gathered, next);
+            for span in next {
                 let source = &mut sources[span.source as usize];
                 writer.push(inner, &gathered, source, *span).await?;
             }
@@ -456,7 +456,7 @@ struct Moving {
 fn warm(sources: &[Source], gathered: &Gathered, spans: &[Moving]) {
     for span in spans {
         let row = sources[span.source as usize].head.row(span.row as usize);
-        std::hint::black_box((row.row.start, gathered.ends(span.span)));
+        std::hint::black_box((row.row.start, gathered.first_and_last(span.span)));
     }
 }
 
