@@ -6,8 +6,8 @@
 //! last million spans too, so that one sees whether it is flat.
 //!
 //! Another build is measured at the same time, not after: what a machine does in a CPU second differs by a third from
-//! one minute to the next, on both builds alike. So the ratio is one of builds, and the figures of one build are those
-//! of a run by itself.
+//! one minute to the next, on both builds alike. Then only the ratio compares builds: for the figures of one, it runs
+//! without `--against`.
 
 mod support;
 

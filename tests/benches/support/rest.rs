@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::usage::Usage;
 
@@ -26,6 +26,7 @@ pub(crate) async fn rest(id: u32) -> Result<()> {
         quiet = if busy { Duration::ZERO } else { quiet + LOOK };
         before = now;
     }
+    ensure!(quiet >= QUIET, "it has not come to rest within {REST:?}");
     Ok(())
 }
 
