@@ -15,7 +15,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row, Sqlite, Transaction};
 
 use super::cluster::{Pace, cannot_cluster};
-use super::partition::Partition;
+use super::partition::{Bucket, Partition, insert_entries};
 use super::sqlite::{self, int, unsigned};
 use super::store::{Inner, Store};
 use crate::block::Corrupt;
@@ -115,7 +115,7 @@ async fn merge_one(
             cursors.push(cursor);
         }
         let mut writer = BucketWriter::default();
-        let mut written: Vec<(Fingerprint, Vec<u8>)> = Vec::new();
+        let mut written: Vec<Bucket> = Vec::new();
         let mut bytes = 0;
         loop {
             // The older one first, where two have a key: its blocks have the lower numbers.
@@ -128,26 +128,27 @@ async fn merge_one(
             let cursor = &mut cursors[first];
             if let Some((fingerprint, block)) = cursor.take() {
                 let block = u32::try_from(block.saturating_sub(base)).unwrap_or(u32::MAX);
-                written.extend(
-                    writer
-                        .push(fingerprint, block)
-                        .inspect(|row| bytes += row.1.len()),
-                );
+                let full = writer.push(fingerprint, block);
+                written.extend(full.map(|(lowest, entries)| {
+                    bytes += entries.len();
+                    (kind, lowest, entries)
+                }));
             }
             if cursor.peek().is_none() {
                 inner.go_on()?;
                 cursor.fill(connection).await?;
             }
             if bytes >= COMMIT_BYTES {
-                write(connection, id, kind, &written)
+                write(connection, id, &written)
                     .await
                     .map_err(cannot_cluster)?;
                 written.clear();
                 bytes = 0;
             }
         }
-        written.extend(writer.finish());
-        write(connection, id, kind, &written)
+        let last = writer.finish();
+        written.extend(last.map(|(lowest, entries)| (kind, lowest, entries)));
+        write(connection, id, &written)
             .await
             .map_err(cannot_cluster)?;
     }
@@ -167,19 +168,10 @@ async fn delete_entries(connection: &mut SqliteConnection, segment: i64) -> sqlx
 async fn write(
     connection: &mut SqliteConnection,
     segment: i64,
-    kind: Kind,
-    rows: &[(Fingerprint, Vec<u8>)],
+    rows: &[Bucket],
 ) -> sqlx::Result<()> {
     let mut transaction = begin(connection).await?;
-    for (bucket, entries) in rows {
-        sqlx::query("INSERT INTO ix (segment, kind, bucket, entries) VALUES (?, ?, ?, ?)")
-            .bind(segment)
-            .bind(kind as u8)
-            .bind(bucket)
-            .bind(&entries[..])
-            .execute(&mut *transaction)
-            .await?;
-    }
+    insert_entries(&mut transaction, segment, rows).await?;
     transaction.commit().await
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use highwater_model::UnixNanos;
 use parking_lot::RwLock;
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::catalog::{Listed, partition_file};
 use super::damage::Damage;
@@ -24,8 +24,15 @@ use crate::error::{Result, StoreError};
 /// Blocks read at once when the open segment's index is rebuilt.
 const REBUILD_CHUNK: i64 = 16;
 
+/// Buckets of an index, of some 3 KB, that are written by one statement: each statement is a way to the connection's
+/// thread and back, and four hundred spans fill a bucket.
+const BUCKETS_AT_ONCE: usize = 64;
+
 /// What an index finds blocks by.
 pub(super) type Key = (Kind, Fingerprint);
+
+/// A row of a packed index: what its entries are of, the first of their fingerprints, and they.
+pub(super) type Bucket = (Kind, Fingerprint, Vec<u8>);
 
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -369,7 +376,7 @@ impl Partition {
 pub(super) async fn write_segment(
     connection: &mut SqliteConnection,
     segment: &Index,
-    rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+    rows: Vec<Bucket>,
     attributes: bool,
 ) -> sqlx::Result<()> {
     use sqlx::Connection;
@@ -382,21 +389,11 @@ pub(super) async fn write_segment(
 pub(super) async fn insert_segment(
     connection: &mut SqliteConnection,
     segment: &Index,
-    rows: Vec<(Kind, Fingerprint, Vec<u8>)>,
+    rows: Vec<Bucket>,
     attributes: bool,
 ) -> sqlx::Result<()> {
     let id = int(segment.first_block());
-    for (kind, bucket, entries) in rows {
-        sqlx::query(
-            "INSERT OR REPLACE INTO ix (segment, kind, bucket, entries) VALUES (?, ?, ?, ?)",
-        )
-        .bind(id)
-        .bind(kind as u8)
-        .bind(bucket)
-        .bind(entries)
-        .execute(&mut *connection)
-        .await?;
-    }
+    insert_entries(connection, id, &rows).await?;
     sqlx::query(
         "INSERT OR REPLACE INTO segment (id, first_block, last_block, spans, attributes) VALUES (?1, ?1, ?2, ?3, ?4)",
     )
@@ -406,6 +403,28 @@ pub(super) async fn insert_segment(
     .bind(attributes)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Writes entries of an index. What they replace is the same, from an attempt before.
+pub(super) async fn insert_entries(
+    connection: &mut SqliteConnection,
+    segment: i64,
+    rows: &[Bucket],
+) -> sqlx::Result<()> {
+    for rows in rows.chunks(BUCKETS_AT_ONCE) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT OR REPLACE INTO ix (segment, kind, bucket, entries) ",
+        );
+        insert.push_values(rows, |mut values, (kind, bucket, entries)| {
+            values
+                .push_bind(segment)
+                .push_bind(*kind as u8)
+                .push_bind(*bucket)
+                .push_bind(&entries[..]);
+        });
+        insert.build().execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -432,9 +451,12 @@ pub(super) async fn insert_block(
 ) -> sqlx::Result<()> {
     let block = int(block);
     let summary = &encoded.summary;
+    // As one: what waits for the connection's thread waits once a block.
     sqlx::query(
         "INSERT INTO meta (block, arrived, spans, min_start, max_start, max_duration, has_error, services) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?); \
+         INSERT INTO head (block, columns) VALUES (?, ?); \
+         INSERT INTO body (block, spans) VALUES (?, ?)",
     )
     .bind(block)
     .bind(int(arrived.0))
@@ -444,18 +466,12 @@ pub(super) async fn insert_block(
     .bind(int(summary.max_duration))
     .bind(summary.has_error)
     .bind(summary.services.as_deref())
-    .execute(&mut *connection)
+    .bind(block)
+    .bind(&encoded.head[..])
+    .bind(block)
+    .bind(&encoded.body[..])
+    .execute(connection)
     .await?;
-    sqlx::query("INSERT INTO head (block, columns) VALUES (?, ?)")
-        .bind(block)
-        .bind(&encoded.head[..])
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("INSERT INTO body (block, spans) VALUES (?, ?)")
-        .bind(block)
-        .bind(&encoded.body[..])
-        .execute(&mut *connection)
-        .await?;
     Ok(())
 }
 
