@@ -133,7 +133,7 @@ async fn measure(binary: &Path, arguments: &Arguments) -> Result<Figures> {
             "trace {trace} has {found} spans"
         );
     }
-    Ok(Figures {
+    let figures = Figures {
         wall,
         cpu,
         settled_cpu: after.cpu_s - before,
@@ -142,7 +142,9 @@ async fn measure(binary: &Path, arguments: &Arguments) -> Result<Figures> {
         raw_bytes,
         disk_bytes: bytes_in(data.path())?,
         retried,
-    })
+    };
+    highwater.interrupt().await?;
+    Ok(figures)
 }
 
 fn print(binary: &Path, figures: &Figures, spans: u64) {

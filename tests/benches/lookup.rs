@@ -163,7 +163,9 @@ async fn main() -> Result<()> {
     let begun = Instant::now();
     let highwater = highwater.kill_and_restart().await?;
     println!("killed and back in {:.1?}", begun.elapsed());
-    round(&highwater, &load, 5, false).await
+    round(&highwater, &load, 5, false).await?;
+    highwater.interrupt().await?;
+    Ok(())
 }
 
 /// A round of lookups beside a load.

@@ -8,6 +8,7 @@ mod dashboard;
 mod demo;
 mod fuzz;
 mod http;
+mod release;
 mod screenshots;
 mod setup;
 mod shop;
@@ -99,6 +100,12 @@ enum Verb {
         #[arg(long)]
         dev: bool,
     },
+    /// Build the collector as it is given out: optimised for what it did under the load of the benches
+    Release {
+        /// Run the load again, though there is a profile of an earlier run
+        #[arg(long)]
+        train: bool,
+    },
     /// A Kafka that stays, and Apache Kafka's own tools
     #[command(subcommand)]
     Kafka(KafkaVerb),
@@ -107,6 +114,9 @@ enum Verb {
     Shop(ShopVerb),
     /// Run a bench; without a name, list them
     Bench {
+        /// Of the binary that `release` builds
+        #[arg(long)]
+        trained: bool,
         name: Option<String>,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -208,7 +218,16 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Shop(ShopVerb::Fail { service }) => shop::control("fail", &service),
         Verb::Shop(ShopVerb::Drain { service }) => shop::control("drain", &service),
         Verb::Shop(ShopVerb::Status) => shop::status(),
-        Verb::Bench { name, arguments } => verify::bench(name.as_deref(), &arguments),
+        Verb::Release { train } => {
+            let binary = release::release(train)?;
+            println!("{}", binary.display());
+            Ok(())
+        }
+        Verb::Bench {
+            trained,
+            name,
+            arguments,
+        } => verify::bench(name.as_deref(), trained, &arguments),
         Verb::Screenshots => screenshots::take(),
     }
 }

@@ -1,6 +1,6 @@
 //! What a fresh machine lacks: installed where that is possible, else named with the one command that does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, anyhow, bail};
@@ -25,6 +25,23 @@ pub(crate) fn wasm_target() -> Result<()> {
             anyhow!("{error:#}; the command that adds it: rustup target add {TARGET}")
         })
     })
+}
+
+/// Makes sure that the tool which reads the profiles of this compiler's binaries is here; gives its path.
+pub(crate) fn profile_tool() -> Result<PathBuf> {
+    let libraries = output(Command::new("rustc").args(["--print", "target-libdir"]))?;
+    let tool = Path::new(libraries.trim())
+        .with_file_name("bin")
+        .join("llvm-profdata");
+    if !tool.is_file() {
+        const COMPONENT: &str = "llvm-tools";
+        step("add the Rust component llvm-tools", || {
+            run(Command::new("rustup").args(["component", "add", COMPONENT])).map_err(|error| {
+                anyhow!("{error:#}; the command that adds it: rustup component add {COMPONENT}")
+            })
+        })?;
+    }
+    Ok(tool)
 }
 
 /// Makes sure that Java and Kafka's jars are here.

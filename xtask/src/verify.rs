@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use crate::dashboard::{self, Variant};
 use crate::demo::{self, binary};
 use crate::fuzz;
+use crate::release;
 use crate::setup;
 use crate::step::{cargo, root, run, step, target};
 
@@ -101,7 +102,7 @@ pub(crate) fn dashboard(quick: bool) -> Result<()> {
 }
 
 /// Runs a bench, optimised; without a name, says which there are.
-pub(crate) fn bench(name: Option<&str>, arguments: &[String]) -> Result<()> {
+pub(crate) fn bench(name: Option<&str>, trained: bool, arguments: &[String]) -> Result<()> {
     let mut benches = Vec::new();
     for crates in ["collector", ".", "tests"] {
         for entry in fs::read_dir(root().join(crates))? {
@@ -139,17 +140,24 @@ pub(crate) fn bench(name: Option<&str>, arguments: &[String]) -> Result<()> {
     let mut command = cargo(["bench", "--package", package, "--bench", bench, "--"]);
     if package == TESTS {
         // A bench of the whole runs the binary as it is released.
-        dashboard::build_if_stale()?;
-        step("build the collector, optimised", || {
-            run(&mut cargo([
-                "build",
-                "--quiet",
-                "--release",
-                "--package",
-                "highwater",
-            ]))
-        })?;
-        command.env("HIGHWATER_BIN", target("release").join("highwater"));
+        let binary = if trained {
+            release::release(false)?
+        } else {
+            dashboard::build_if_stale()?;
+            step("build the collector, optimised", || {
+                run(&mut cargo([
+                    "build",
+                    "--quiet",
+                    "--release",
+                    "--package",
+                    "highwater",
+                ]))
+            })?;
+            target("release").join("highwater")
+        };
+        command.env("HIGHWATER_BIN", binary);
+    } else if trained {
+        bail!("the bench {bench} is of one crate and not of the binary: it runs without --trained");
     }
     run(command.args(arguments))
 }
