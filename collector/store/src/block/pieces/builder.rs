@@ -295,7 +295,7 @@ impl PiecesBuilder {
     }
 }
 
-/// The key of an attribute and what stands behind it, where it stands as [`put_attribute`] writes it, and every encoder:
+/// The key of an attribute and what stands behind it, where it stands as [`super::put_attribute`] writes it, and every encoder:
 /// the key first, lengths in as few bytes as they take.
 pub(super) fn canonical_attribute<'a>(field: wire::Field<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let short = |field: wire::Field<'_>| {

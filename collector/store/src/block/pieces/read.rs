@@ -11,7 +11,7 @@ use crate::block::wire;
 /// A damaged block must not ask for more memory than a block can be.
 const MAX_PLACES: usize = 1 << 24;
 
-/// The spans of a block, as [`PiecesBuilder`] left them.
+/// The spans of a block, as [`super::PiecesBuilder`] left them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pieces {
     bytes: Vec<u8>,
