@@ -105,10 +105,20 @@ impl Gathered {
         self.places[span.from..span.to].iter().copied()
     }
 
-    /// The first and the last of its places.
-    pub(crate) fn first_and_last(&self, span: GatheredSpan) -> Option<(u32, u32)> {
-        let places = &self.places[span.from..span.to];
-        places.first().copied().zip(places.last().copied())
+    /// The hash of its newest piece, and how it begins. What no other span has is numbered last, one after the other: it
+    /// stands beside that piece.
+    pub(crate) fn newest(&self, span: GatheredSpan) -> Option<(u64, Option<u8>)> {
+        let mut places = self.places[span.from..span.to].iter().copied();
+        let mut newest = None;
+        while let Some(place) = places.next() {
+            if place == PARENT {
+                places.nth(1);
+            } else if place >= COLUMNS {
+                newest = newest.max(Some(place - COLUMNS));
+            }
+        }
+        let (bytes, hash) = self.piece(newest?);
+        Some((hash, bytes.first().copied()))
     }
 
     /// The id behind [`PARENT`].
