@@ -16,10 +16,15 @@ use crate::facts::Facts;
 use crate::identities::Slot;
 use crate::key::OTHER;
 use crate::names::{Names, RawKey};
-use crate::series::{Delta, Horizons, Tier, Timed, Widths};
+use crate::series::{Delta, HOUR, Horizons, MINUTE, Tier, Timed, Widths};
 use crate::table::{Role, Table, WARMED};
 use crate::touched::Touched;
 use crate::trace::words;
+
+/// Time that moves on by more than this at once has leapt.
+const LEAP: u64 = HOUR;
+/// A leap is believed when time has gone on behind it for so long.
+const LEAP_LASTS: u64 = 10 * MINUTE;
 
 /// A cluster that the operator configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,6 +141,8 @@ pub struct Flow {
     pub(crate) stats: Stats,
     /// The latest instant heard of; never goes back.
     pub(crate) now: u64,
+    /// Where time leapt to, while it is not believed yet.
+    leapt: Option<u64>,
     pub(crate) last_block: u64,
     /// Segments of the stitching table that the store holds, by lane: so that they can be deleted.
     pub(crate) stored_segments: [BTreeSet<u64>; 2],
@@ -160,6 +167,7 @@ impl Flow {
             overrides: BTreeMap::new(),
             stats: Stats::default(),
             now: 0,
+            leapt: None,
             last_block: 0,
             stored_segments: Default::default(),
             facts_dirty: false,
@@ -318,6 +326,9 @@ impl Flow {
 
     /// Moves time on: buckets that have become too old for their width are rolled up, once a minute.
     pub(crate) fn advance(&mut self, now: UnixNanos) {
+        if !self.is_believed(now.0) {
+            return;
+        }
         let before = self.now;
         self.now = self.now.max(now.0);
         if Tier::Warm.floor(before) == Tier::Warm.floor(self.now) {
@@ -327,6 +338,18 @@ impl Flow {
         if Tier::Cold.floor(before) != Tier::Cold.floor(self.now) {
             self.sweep();
         }
+    }
+
+    /// Whether it may be so late. What is rolled up stays so, and what is let go is gone: a clock that was set wrong for a
+    /// minute must not do that to a year of counts. A pause looks the same, and nothing is lost by rolling up later.
+    fn is_believed(&mut self, now: u64) -> bool {
+        if self.now == 0 || now <= self.now.saturating_add(LEAP) {
+            self.leapt = None;
+            return true;
+        }
+        let since = self.leapt.filter(|since| *since <= now);
+        let since = *self.leapt.insert(since.unwrap_or(now));
+        now - since >= LEAP_LASTS
     }
 
     /// Rolls up what has become too old for its width; and more, where history takes too much room.

@@ -39,13 +39,17 @@ fn counts(map: &Topology) -> (u64, u64) {
     })
 }
 
-/// Time goes on, a minute at a time at first, so that all that is over is sealed and summed.
+/// Time goes on, a minute at a time at first, so that all that is over is sealed and summed; long enough at the end for a
+/// pause to be believed.
 fn wait(flow: &mut Flow, from: u64, to: u64) {
     let block = flow.last_block();
-    for (nth, now) in [from + 60 * SECOND, from + 600 * SECOND, to]
-        .iter()
-        .enumerate()
-    {
+    let instants = [
+        from + 60 * SECOND,
+        from + 600 * SECOND,
+        to - 600 * SECOND,
+        to,
+    ];
+    for (nth, now) in instants.iter().enumerate() {
         flow.apply(&[], block + 1 + nth as u64, UnixNanos(*now));
     }
 }
@@ -185,4 +189,30 @@ fn history_grows_fine_again_when_there_is_room() {
         flow.apply(&[], days + 100, now);
     }
     assert_eq!((flow.stats().coarsened, flow.history_bytes()), (0, 0));
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_moment_costs_no_count() {
+    let mut make = Maker::default();
+    let mut flow = Flow::new(config());
+    let spans: Vec<Span> = (0..100)
+        .map(|nth| sent(&mut make, NOW.0 - nth * 60 * SECOND, nth as i64))
+        .collect();
+    flow.apply(&spans, 1, NOW);
+    let later = |ns: u64| NOW + Duration::from_nanos(ns);
+    flow.apply(&[], 2, later(100 * 24 * HOUR));
+    // Right again; and ahead once more, at a time that would be long after the first.
+    let next = sent(&mut make, NOW.0 + SECOND, 100);
+    flow.apply([&next], 3, later(2 * SECOND));
+    flow.apply(&[], 4, later(200 * 24 * HOUR));
+    let mut flow = restored(config(), flow.take_checkpoint());
+    let last = sent(&mut make, NOW.0 + 3 * SECOND, 101);
+    flow.apply([&last], 5, later(4 * SECOND));
+    let end = NOW.0 + 10 * SECOND;
+    let map = between(&flow, NOW.0 - 2 * HOUR, end, end);
+    assert_eq!(counts(&map), (102, 102));
+    assert_eq!(flow.stats().too_old, 0);
+    // A year in which nothing came ends as one.
+    wait(&mut flow, end, end + 365 * 24 * HOUR);
+    assert_eq!(flow.history_bytes(), 0);
 }

@@ -249,8 +249,9 @@ pub(super) async fn checkpoints(
 
 /// Lets go what is older or larger than wanted.
 pub(super) async fn retention(store: Store, stop: CancellationToken) -> Result<()> {
+    let mut clock = Steady::new(now(), Instant::now());
     while !pause(RETAIN_EVERY, &stop).await {
-        match store.retain(now()).await {
+        match store.retain(clock.believe(now(), Instant::now())).await {
             Ok(retired) if retired.files > 0 => {
                 tracing::info!(
                     files = retired.files,
@@ -263,6 +264,41 @@ pub(super) async fn retention(store: Store, stop: CancellationToken) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A wall clock that has moved on by more than this beyond the time that passed was set anew.
+const LEAP: Duration = Duration::from_secs(3_600);
+/// So long it must stay there to be believed.
+const LEAP_LASTS: Duration = Duration::from_secs(600);
+
+/// The wall clock, for what is deleted by it: where it is set ahead for a minute, nothing grows old meanwhile.
+struct Steady {
+    wall: UnixNanos,
+    at: Instant,
+    leapt: Option<Instant>,
+}
+
+impl Steady {
+    fn new(wall: UnixNanos, at: Instant) -> Self {
+        Self {
+            wall,
+            at,
+            leapt: None,
+        }
+    }
+
+    /// `wall`, or what it would be without a leap that is not believed yet. `at` never goes back.
+    fn believe(&mut self, wall: UnixNanos, at: Instant) -> UnixNanos {
+        let steady = self.wall + at.duration_since(self.at);
+        if wall > steady + LEAP {
+            let since = *self.leapt.get_or_insert(at);
+            if at.duration_since(since) < LEAP_LASTS {
+                return steady;
+            }
+        }
+        *self = Self::new(wall, at);
+        wall
+    }
 }
 
 /// Writes spans again by trace, file by file, once the flow's checkpoint has them. Begins after the flow was
@@ -296,6 +332,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use highwater_lag::{Config, LagEngine};
     use highwater_model::UnixNanos;
@@ -304,7 +341,30 @@ mod tests {
     };
     use parking_lot::RwLock;
 
-    use super::{LAG_FORMAT_2, LAG_FORMAT_3, LagCheckpoint, lag_memory, lag_row};
+    use super::{LAG_FORMAT_2, LAG_FORMAT_3, LagCheckpoint, Steady, lag_memory, lag_row};
+
+    #[test]
+    fn a_clock_that_is_set_ahead_is_believed_when_it_stays_there() {
+        let (start, begun) = (UnixNanos(1_700_000_000_000_000_000), Instant::now());
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let mut clock = Steady::new(start, begun);
+        let mut at = |minute: u64, ahead: Duration| {
+            let wall = start + minutes(minute) + ahead;
+            let believed = clock.believe(wall, begun + minutes(minute));
+            Duration::from_nanos(believed.0 - start.0)
+        };
+        let year = minutes(365 * 24 * 60);
+        assert_eq!(at(1, Duration::ZERO), minutes(1));
+        assert_eq!(at(2, minutes(59)), minutes(61), "summer time");
+        assert_eq!(at(3, Duration::ZERO), minutes(3), "and back");
+        assert_eq!(at(4, year), minutes(4));
+        assert_eq!(at(5, Duration::ZERO), minutes(5));
+        for minute in 20..30 {
+            assert_eq!(at(minute, year), minutes(minute));
+        }
+        assert_eq!(at(30, year), minutes(30) + year);
+        assert_eq!(at(31, year), minutes(31) + year);
+    }
 
     /// An engine that has seen a group twice.
     fn engine() -> LagEngine {
