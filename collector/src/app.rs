@@ -107,7 +107,12 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         services: Arc::clone(&services),
         landmarks: Arc::clone(&landmarks),
     };
-    let writer = tokio::spawn(writer.run(committer));
+    let mut tasks = tokio::task::JoinSet::new();
+    // Among those that are watched: without it every request would be told to come again, for ever.
+    tasks.spawn(async move {
+        writer.run(committer).await;
+        Ok(())
+    });
     let receiver = Arc::new(ReceiverContext::new(
         sender,
         rules,
@@ -162,7 +167,6 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         clock: now,
     });
 
-    let mut tasks = tokio::task::JoinSet::new();
     let stop = || shutdown.clone();
     tasks.spawn({
         let (context, stop) = (Arc::clone(&receiver), stop());
@@ -231,38 +235,45 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
     println!("otlp-http  {}", listeners.otlp_http);
     println!("data       {}", settings.data_dir.display());
 
-    let failure = tokio::select! {
-        signal = interrupted() => { signal?; None }
-        Some(ended) = tasks.join_next() => Some(ended),
+    let mut outcome = tokio::select! {
+        signal = interrupted() => signal,
+        Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
     };
+    let before = stats.committed_spans();
     shutdown.cancel();
     drop(pollers);
     let drained = tokio::time::timeout(DRAIN, async {
         while let Some(ended) = tasks.join_next().await {
-            ended.context("a task panicked")??;
+            let ended = ended.context("a task panicked").flatten();
+            // The first failure is the one to tell.
+            if outcome.is_ok() {
+                outcome = ended;
+            }
         }
-        writer.await.context("the writer panicked")
     })
     .await;
-    keep::checkpoint(&store, &flow, &lag).await?;
-    store.close().await;
-    if let Some(ended) = failure {
-        ended.context("a task panicked")??;
+    // A panic may have left the flow within a block: what was kept before counts, and the next start replays what came after.
+    if !outcome
+        .as_ref()
+        .is_err_and(|error| error.is::<tokio::task::JoinError>())
+    {
+        keep::checkpoint(&store, &flow, &lag).await?;
     }
-    match drained {
-        Ok(spans) => {
-            let spans = spans?;
-            println!(
-                "drained    {spans} spans committed, {} resends recognised",
-                stats.duplicate_spans()
-            );
-            Ok(())
-        }
-        Err(_) => anyhow::bail!(
+    store.close().await;
+    outcome?;
+    if drained.is_err() {
+        anyhow::bail!(
             "did not drain in {} s; what was acknowledged is stored",
             DRAIN.as_secs()
-        ),
+        );
     }
+    let committed = stats.committed_spans();
+    println!(
+        "drained    {} spans that waited; {committed} committed since the start, {} resends recognised",
+        committed - before,
+        stats.duplicate_spans()
+    );
+    Ok(())
 }
 
 /// The desk where alerts are worked on.

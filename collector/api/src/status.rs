@@ -219,9 +219,13 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Spans can be taken: the last write succeeded.
+/// A write that failed counts against readiness for so long. Who sends only where it is ready would otherwise never bring
+/// the spans whose commit tells that it is again.
+const UNREADY: Duration = Duration::from_secs(5);
+
+/// Spans can be taken: no write has failed of late.
 pub(crate) async fn readyz(State(state): State<ApiState>) -> Response {
-    let problem = match state.pipeline.write_error() {
+    let problem = match state.pipeline.write_error_within(UNREADY) {
         Some(reason) => format!("the store cannot be written: {reason}\n"),
         None if state.shutdown.is_cancelled() => "shutting down\n".to_owned(),
         None => return "ready\n".into_response(),

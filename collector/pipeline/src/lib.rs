@@ -103,7 +103,14 @@ pub struct Stats {
     duplicates: AtomicU64,
     commits: AtomicU64,
     latency: Mutex<LatencyHistogram>,
-    write_error: Mutex<Option<Arc<str>>>,
+    write_error: Mutex<Option<Failure>>,
+}
+
+/// A commit that failed.
+#[derive(Debug)]
+struct Failure {
+    reason: Arc<str>,
+    at: Instant,
 }
 
 impl Stats {
@@ -146,7 +153,19 @@ impl Stats {
     /// Why the last commit failed; `None` when it succeeded.
     #[must_use]
     pub fn write_error(&self) -> Option<Arc<str>> {
-        self.write_error.lock().clone()
+        let error = self.write_error.lock();
+        error.as_ref().map(|failure| Arc::clone(&failure.reason))
+    }
+
+    /// [`Self::write_error`], where the last commit failed less than `age` ago. Whether the next one would succeed is not
+    /// known before it is tried.
+    #[must_use]
+    pub fn write_error_within(&self, age: Duration) -> Option<Arc<str>> {
+        let error = self.write_error.lock();
+        let failure = error
+            .as_ref()
+            .filter(|failure| failure.at.elapsed() < age)?;
+        Some(Arc::clone(&failure.reason))
     }
 }
 
@@ -241,8 +260,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Writer {
-    /// Commits what comes until every sender is gone; returns how many spans it stored while draining.
-    pub async fn run(mut self, mut commit: impl Commit) -> u64 {
+    /// Commits what comes until every sender is gone.
+    pub async fn run(mut self, mut commit: impl Commit) {
         let mut pause = FIRST_PAUSE;
         while let Some(first) = self.jobs.recv().await {
             let mut spans = first.batch.spans.len();
@@ -272,7 +291,10 @@ impl Writer {
                 }
                 Err(error) => {
                     tracing::error!(spans, requests = acks.len(), %error, "commit failed; senders are told to try again");
-                    *self.stats.write_error.lock() = Some(Arc::clone(&error.reason));
+                    *self.stats.write_error.lock() = Some(Failure {
+                        reason: Arc::clone(&error.reason),
+                        at: Instant::now(),
+                    });
                 }
             }
             let failed = outcome.is_err();
@@ -288,7 +310,6 @@ impl Writer {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-        self.stats.committed_spans()
     }
 }
 
@@ -297,6 +318,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::sync::Arc;
+
+    use std::time::Duration;
 
     use highwater_model::{Batch, BatchSpan};
     use tokio::sync::Semaphore;
@@ -384,8 +407,10 @@ mod tests {
             assert_eq!(ack.await.unwrap().block, 1);
         }
         assert_eq!(*sizes.lock(), [10], "ten requests, one commit");
+        let stats = Arc::clone(sender.stats());
         drop(sender);
-        assert_eq!(run.await.unwrap(), 30);
+        run.await.unwrap();
+        assert_eq!(stats.committed_spans(), 30);
     }
 
     #[tokio::test]
@@ -421,6 +446,9 @@ mod tests {
         let error = sender.try_send(batch(1)).unwrap().await.unwrap_err();
         assert_eq!(&*error.reason, "no space left on device");
         assert!(sender.stats().write_error().is_some());
+        let late = |age| sender.stats().write_error_within(age);
+        assert!(late(Duration::from_secs(3_600)).is_some());
+        assert!(late(Duration::ZERO).is_none(), "long ago");
         sender.try_send(batch(1)).unwrap().await.unwrap();
         assert!(sender.stats().write_error().is_none());
         assert_eq!(sender.stats().committed_spans(), 1);
