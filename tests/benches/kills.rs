@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask bench kills [--rounds N]`. Several connections send over gRPC as fast as they are answered; at a random
 //! moment the process gets SIGKILL, and is started again on the same directory and ports. Every span of every request
-//! that was acknowledged since the last round, and a sample of the earlier ones, is then read through the API.
+//! that was acknowledged since the last round, and a sample of the earlier ones, is then read through the API; at the end one of all.
 //!
 //! A kill is no power cut: what the process had handed to the kernel is still written. Logs that lost their end, and
 //! damaged pages, are facts of the store's own suite; a disk that lies about what it has written is nowhere simulated.

@@ -1,15 +1,16 @@
 //! Finds spans among many through the API of the real binary: at rest, while it ingests at full rate, after a kill.
 //!
-//! `cargo xtask bench lookup [--spans 20000000] [--browser]`. Traces by id, journeys by correlation id, an attribute that two traces
+//! `cargo xtask bench lookup [--spans 20000000] [--browser] [--against BINARY]`. Traces by id, journeys by correlation id, an attribute that two traces
 //! have and one that none has, and what the Traces page asks for; every time of other spans, as people ask. The CPU
 //! time of a lookup is the process's, so it is told for the round at rest only. With `--browser` a real one types
-//! conditions into the Traces page while it ingests.
+//! conditions into the Traces page while it ingests. Another build is measured at the same time, with spans of its own: then only
+//! the ratio says something, as with `ingest`.
 
 mod support;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +20,7 @@ use highwater_tests::highwater::Highwater;
 use highwater_tests::process::eventually;
 use thirtyfour::Key;
 
-use support::figures::quantiles;
+use support::figures::{quantile, quantiles};
 use support::load::{Load, Shape};
 use support::requests::{SPANS_A_TRACE, order, trace_id};
 use support::rest::{bytes_in, rest};
@@ -42,6 +43,9 @@ struct Arguments {
     /// A round beside so many spans a second too, before the one at full rate
     #[arg(long, value_name = "SPANS")]
     at_rate: Option<u64>,
+    /// Another build of the binary, measured at the same time
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     shape: Shape,
     /// What cargo says to a bench
@@ -119,73 +123,133 @@ impl Kind {
     }
 }
 
+/// Where the figures of one binary go.
+#[derive(Clone, Default)]
+struct Told {
+    /// Begins each line, where two are measured.
+    of: String,
+    /// What was timed, and its p95, in order.
+    p95: Arc<Mutex<Vec<(String, Duration)>>>,
+}
+
+impl Told {
+    fn line(&self, line: &str) {
+        println!("{}{line}", self.of);
+    }
+
+    fn times(&self, what: &str, times: &[Duration], more: &str) {
+        self.line(&format!("  {what:<36} {}{more}", quantiles(times)));
+        if let Some(p95) = quantile(times, 0.95) {
+            self.lock().push((what.to_owned(), p95));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, Duration)>> {
+        self.p95.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let binary = PathBuf::from(std::env::var_os("HIGHWATER_BIN").context(
+    let own = PathBuf::from(std::env::var_os("HIGHWATER_BIN").context(
         "HIGHWATER_BIN does not name the binary: run this by \"cargo xtask bench lookup\"",
     )?);
+    let Some(other) = &arguments.against else {
+        return measure(&own, &arguments, &Told::default()).await;
+    };
+    let [ours, theirs] = [&own, other].map(|binary| Told {
+        of: format!("{}: ", binary.display()),
+        ..Told::default()
+    });
+    tokio::try_join!(
+        measure(&own, &arguments, &ours),
+        measure(other, &arguments, &theirs)
+    )?;
+    println!("p95, times the other build's");
+    for ((what, ours), (_, theirs)) in ours.lock().iter().zip(theirs.lock().iter()) {
+        println!(
+            "  {what:<36} {:.2}",
+            ours.as_secs_f64() / theirs.as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+async fn measure(binary: &Path, arguments: &Arguments, told: &Told) -> Result<()> {
     let data = tempfile::tempdir()?;
-    let highwater = Highwater::start_binary(&binary, data.path(), &[]).await?;
+    let highwater = Highwater::start_binary(binary, data.path(), &[]).await?;
     let load = Load::new(arguments.shape);
-    let mut left = arguments.spans;
+    let used = Usage::of(highwater.id())?.cpu_s;
+    let (mut acks, mut left) = (Vec::new(), arguments.spans);
     while left > 0 {
         let part = left.min(PART);
         let begun = Instant::now();
-        load.send(&highwater, part, &Arc::default()).await?;
+        acks.extend(load.send(&highwater, part, &Arc::default()).await?.acks);
         left -= part;
-        println!(
+        told.line(&format!(
             "{:.1}M sent, {:.0} spans/s",
             (arguments.spans - left) as f64 / 1e6,
             part as f64 / begun.elapsed().as_secs_f64()
-        );
+        ));
     }
     rest(highwater.id()).await?;
-    println!(
+    let usage = Usage::of(highwater.id())?;
+    told.line(&format!(
+        "{:.0} spans per CPU second until it rests, acknowledged in {}",
+        arguments.spans as f64 / (usage.cpu_s - used),
+        quantiles(&acks)
+    ));
+    told.line(&format!(
         "{:.1} bytes a span, {} MiB resident at most",
         bytes_in(data.path())? as f64 / arguments.spans as f64,
-        Usage::of(highwater.id())?.peak_kib / 1_024
-    );
+        usage.peak_kib / 1_024
+    ));
 
-    println!("at rest");
-    round(&highwater, &load, arguments.lookups, true).await?;
+    told.line("at rest");
+    round(&highwater, &load, arguments.lookups, true, told).await?;
     if let Some(rate) = arguments.at_rate {
-        println!("while it ingests {rate} spans/s");
-        meanwhile(&highwater, &load.at(rate), &arguments).await?;
+        told.line(&format!("while it ingests {rate} spans/s"));
+        meanwhile(&highwater, &load.at(rate), arguments, told).await?;
     }
-    println!("while it ingests at full rate");
-    meanwhile(&highwater, &load, &arguments).await?;
-    println!(
+    told.line("while it ingests at full rate");
+    meanwhile(&highwater, &load, arguments, told).await?;
+    told.line(&format!(
         "  {} MiB resident at most",
         Usage::of(highwater.id())?.peak_kib / 1_024
-    );
+    ));
 
     let begun = Instant::now();
     let highwater = highwater.kill_and_restart().await?;
-    println!("killed and back in {:.1?}", begun.elapsed());
-    round(&highwater, &load, 5, false).await?;
+    told.line(&format!("killed and back in {:.1?}", begun.elapsed()));
+    round(&highwater, &load, 5, false, told).await?;
     highwater.interrupt().await?;
     Ok(())
 }
 
 /// A round of lookups beside a load.
-async fn meanwhile(highwater: &Highwater, load: &Load, arguments: &Arguments) -> Result<()> {
+async fn meanwhile(
+    highwater: &Highwater,
+    load: &Load,
+    arguments: &Arguments,
+    told: &Told,
+) -> Result<()> {
     let stop = Arc::<AtomicBool>::default();
     let ingest = async {
         let begun = Instant::now();
         let sent = load.send(highwater, u64::MAX / 2, &stop).await?;
         let rate = sent.acks.len() as f64 * arguments.shape.per_request as f64;
-        println!(
+        told.line(&format!(
             "  {:.0} spans/s were taken meanwhile, acknowledged in {}",
             rate / begun.elapsed().as_secs_f64(),
             quantiles(&sent.acks)
-        );
+        ));
         anyhow::Ok(())
     };
     let read = async {
-        let mut done = round(highwater, load, arguments.lookups, false).await;
+        let mut done = round(highwater, load, arguments.lookups, false, told).await;
         if arguments.browser && done.is_ok() {
-            done = page(highwater, arguments.lookups).await;
+            done = page(highwater, arguments.lookups, told).await;
         }
         stop.store(true, Ordering::Relaxed);
         done
@@ -196,7 +260,7 @@ async fn meanwhile(highwater: &Highwater, load: &Load, arguments: &Arguments) ->
 }
 
 /// What somebody types into the Traces page, and the browser's own account of how long the answers took.
-async fn page(highwater: &Highwater, searches: u64) -> Result<()> {
+async fn page(highwater: &Highwater, searches: u64, told: &Told) -> Result<()> {
     let browser = Browser::start().await?;
     browser
         .driver
@@ -227,29 +291,39 @@ async fn page(highwater: &Highwater, searches: u64) -> Result<()> {
         .await?;
         answered.push(Duration::from_secs_f64(taken / 1e3));
     }
-    println!(
-        "  {:<36} {}",
-        "the Traces page: a search's answer",
-        quantiles(&answered)
-    );
+    told.times("the Traces page: a search's answer", &answered, "");
     browser.quit().await
 }
 
 /// Asks for every kind in turn, so that all have the same noise.
 ///
 /// From a thread of its own: among the tasks that make the load an answer would wait for these, and its time be theirs.
-async fn round(highwater: &Highwater, load: &Load, lookups: u64, cpu: bool) -> Result<()> {
+async fn round(
+    highwater: &Highwater,
+    load: &Load,
+    lookups: u64,
+    cpu: bool,
+    told: &Told,
+) -> Result<()> {
     let (id, dashboard, load) = (highwater.id(), highwater.dashboard.clone(), load.clone());
+    let told = told.clone();
     tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(ask(id, &dashboard, &load, lookups, cpu))
+        runtime.block_on(ask(id, &dashboard, &load, lookups, cpu, &told))
     })
     .await?
 }
 
-async fn ask(id: u32, dashboard: &str, load: &Load, lookups: u64, cpu: bool) -> Result<()> {
+async fn ask(
+    id: u32,
+    dashboard: &str,
+    load: &Load,
+    lookups: u64,
+    cpu: bool,
+    told: &Told,
+) -> Result<()> {
     let client = reqwest::Client::new();
     let mut times = [const { Vec::new() }; Kind::ALL.len()];
     let mut used = [0.0; Kind::ALL.len()];
@@ -280,7 +354,7 @@ async fn ask(id: u32, dashboard: &str, load: &Load, lookups: u64, cpu: bool) -> 
         } else {
             String::new()
         };
-        println!("  {name:<36} {}{cpu}", quantiles(times));
+        told.times(name, times, &cpu);
     }
     Ok(())
 }

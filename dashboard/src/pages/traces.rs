@@ -303,15 +303,17 @@ fn Results(
     let searched = move || {
         let pages: u64 = more.pages.with(|p| p.iter().map(|p| p.searched).sum());
         traces.with(|t| {
-            let looked = t
-                .searched
-                .saturating_add(pages)
-                .min(t.total.max(t.searched));
             let all = plural(t.total, "span", "spans");
-            if looked >= t.total {
-                format!("searched all of {all} in the range")
-            } else {
-                format!("searched {} of {all} in the range", count(looked))
+            // A page looks at some spans that the one before had looked at too: their sum alone would say "all" too early.
+            let looked = t.searched.saturating_add(pages).min(t.total);
+            match (more_there(), looked) {
+                (false, looked) if looked >= t.total => {
+                    format!("searched all of {all} in the range")
+                }
+                (true, looked) if looked >= t.total => {
+                    format!("not all of {all} in the range searched yet")
+                }
+                _ => format!("searched {} of {all} in the range", count(looked)),
             }
         })
     };

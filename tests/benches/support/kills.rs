@@ -18,6 +18,12 @@ const PER_REQUEST: u64 = 20;
 /// Earlier requests looked at again each round.
 const SAMPLE: usize = 20;
 
+/// Of all that were ever acknowledged, so many requests are looked at again at the end: by then most were clustered.
+const LOOKED_AT_LAST: usize = 5_000;
+/// Every so many lives one may last [`LONGER`] times as long: what is full is clustered from the third second of a life on.
+const LONG_LIVES: u64 = 10;
+const LONGER: u64 = 4;
+
 /// Traces asked for at once.
 const READS: usize = 4;
 
@@ -29,7 +35,7 @@ pub(crate) struct Kills {
     pub(crate) connections: usize,
     /// Requests under way on each.
     pub(crate) in_flight: usize,
-    /// The longest time between a start and its kill.
+    /// The longest time between a start and its kill; every tenth may be four times as long.
     pub(crate) longest: Duration,
     /// Of the random moments.
     pub(crate) seed: u64,
@@ -50,6 +56,10 @@ pub(crate) async fn run(kills: &Kills) -> Result<u64> {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         let longest = u64::try_from(kills.longest.as_millis()).unwrap_or(u64::MAX);
+        let longest = match round % LONG_LIVES {
+            0 => longest.saturating_mul(LONGER),
+            _ => longest,
+        };
         let life = Duration::from_millis((random >> 33) % longest.max(1));
         let mut senders = JoinSet::new();
         for _ in 0..kills.connections {
@@ -91,6 +101,11 @@ pub(crate) async fn run(kills: &Kills) -> Result<u64> {
         );
         before = all.len();
     }
+    let all = lock(&acknowledged).clone();
+    let step = all.len().div_ceil(LOOKED_AT_LAST).max(1);
+    let last: Vec<u64> = all.into_iter().step_by(step).collect();
+    looked_at += last.len() as u64 * PER_REQUEST;
+    lost += missing(&highwater, &last).await?;
     let (code, output) = highwater.interrupt().await?;
     ensure!(code == Some(0), "{code:?}: {}", output.join("\n"));
     let spans = before as u64 * PER_REQUEST;
