@@ -221,7 +221,7 @@ async fn a_backup_is_not_written_over_anything() {
 }
 
 /// The formats that left a data directory in `tests/fixtures/store`.
-pub(super) const FORMATS: [&str; 2] = ["v1", "v2"];
+pub(super) const FORMATS: [&str; 3] = ["v1", "v2", "v3"];
 
 /// Unpacks one of them.
 pub(crate) fn of_format(format: &str) -> tempfile::TempDir {
@@ -245,11 +245,12 @@ pub(super) const FIRST_COMMITS: u64 = 40;
 #[tokio::test]
 async fn a_directory_of_an_earlier_format_is_read_whole_and_written_on() {
     for format in FORMATS {
-        is_read_whole_and_written_on(&of_format(format)).await;
+        let alerts = usize::from(format == "v3");
+        is_read_whole_and_written_on(&of_format(format), alerts).await;
     }
 }
 
-async fn is_read_whole_and_written_on(dir: &tempfile::TempDir) {
+async fn is_read_whole_and_written_on(dir: &tempfile::TempDir, alerts: usize) {
     let inspection = Inspection::new(dir.path()).unwrap();
     // As it is, before anything is brought to a later format.
     let checked = inspection.check().await.unwrap();
@@ -274,6 +275,18 @@ async fn is_read_whole_and_written_on(dir: &tempfile::TempDir) {
     let saved = store.history().load_flow(0).await.unwrap();
     assert_eq!(saved.pending.as_deref(), Some(&b"pending"[..]));
     assert_eq!(saved.rows.len(), 1);
+    let memory = store.history().load_alerts().await.unwrap().memory;
+    let events = store.history().alert_events(at(0), at(100), 10, None);
+    let due = store.history().due_deliveries(at(100), 10);
+    // The history of the formats before knew no alerts.
+    let (events, due) = (events.await.unwrap(), due.await.unwrap());
+    assert_eq!(
+        (memory.len(), events.len(), due.len()),
+        (alerts, alerts, alerts)
+    );
+    for event in &events {
+        assert_eq!(event.event.sentence, "billing is 4 m behind");
+    }
     write(&store, 1_000..1_100).await;
     checkpoint(&store).await;
     store.settle().await.unwrap();
