@@ -1,6 +1,8 @@
-//! What an operator does with the data directory: kills over it, checks, copies and exports from it.
+//! What an operator does with the data directory: kills over it, fills its disk, checks, copies and exports from it.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use highwater_tests::process::binary;
 use serde_json::Value;
 
 use crate::kills::{self, Kills};
+use crate::requests::Requests;
+use crate::sender::Sender;
 use crate::stage::{send_json, span_json};
 
 /// Every kind of value that OTLP has, an event, a link, and a state.
@@ -136,5 +140,112 @@ async fn an_exported_trace_sent_elsewhere_is_the_same_trace() -> Result<()> {
         &["export", "--trace", "00000000000000000000000000000001"],
     )?;
     ensure!(none.status.code() == Some(1), "{none:?}");
+    Ok(())
+}
+
+/// A file system of 64 MiB, in memory.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, which is said, where the process may not mount one.
+    fn mount() -> Result<Option<Self>> {
+        let dir = tempfile::tempdir()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"])
+            .arg(dir.path())
+            .output()?;
+        if mounted.status.success() {
+            return Ok(Some(Self(dir)));
+        }
+        println!("skipped: no file system can be mounted here: {mounted:?}");
+        Ok(None)
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.path().join("ballast")
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) -> Result<()> {
+        let mut ballast = File::create(self.ballast())?;
+        let piece = vec![7; 64 << 10];
+        loop {
+            match ballast.write_all(&piece) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the collector may have it open still, where the test failed.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_loses_nothing_and_spans_are_taken_again_when_there_is_room()
+-> Result<()> {
+    let Some(disk) = SmallDisk::mount()? else {
+        return Ok(());
+    };
+    let data = disk.0.path().join("data");
+    std::fs::create_dir(&data)?;
+    std::fs::write(data.join("highwater.toml"), "[store]\nmin_free = \"0\"\n")?;
+    let settings = data.join("highwater.toml");
+    let settings = settings.to_str().context("a path that is no text")?;
+    let highwater = Highwater::start(&data, &["--config", settings]).await?;
+    let sender = Sender::connect(&highwater.otlp_grpc).await?;
+    let requests = Requests::new(kills::PER_REQUEST);
+    let ready = async || -> Result<u16> {
+        let url = format!("{}/readyz", highwater.dashboard);
+        Ok(reqwest::get(url).await?.status().as_u16())
+    };
+    let mut acknowledged = Vec::new();
+    for number in 0..100 {
+        sender.send(requests.body(number)).await?;
+        acknowledged.push(number);
+    }
+    ensure!(ready().await? == 200);
+    for round in 1..=2_u64 {
+        disk.fill()?;
+        // What room the files have within them is used up first.
+        let first = round * 1_000_000;
+        let mut number = first;
+        let held_back = loop {
+            ensure!(number < first + 100_000, "the disk never was full");
+            let sending = sender.send(requests.body(number));
+            let Ok(sent) = tokio::time::timeout(Duration::from_secs(2), sending).await else {
+                break number;
+            };
+            sent?;
+            acknowledged.push(number);
+            number += 1;
+        };
+        ensure!(
+            ready().await? == 503,
+            "a full disk, and it says it is ready"
+        );
+        let status: Value = highwater.get("/api/v1/status").await?;
+        let told = status["ingest"]["write_error"].as_str().unwrap_or_default();
+        ensure!(told.contains("full"), "{status}");
+        ensure!(kills::missing(&highwater, &acknowledged).await? == 0);
+        std::fs::remove_file(disk.ballast())?;
+        // By itself, and without a start.
+        let sent = sender.send(requests.body(held_back));
+        tokio::time::timeout(Duration::from_secs(20), sent)
+            .await
+            .context("there is room again, and nothing is taken")??;
+        acknowledged.push(held_back);
+        ensure!(ready().await? == 200);
+    }
+    let highwater = highwater.kill_and_restart().await?;
+    let missing = kills::missing(&highwater, &acknowledged).await?;
+    let spans = acknowledged.len() as u64 * kills::PER_REQUEST;
+    println!("disk full twice: {spans} spans acknowledged, {missing} missing");
+    ensure!(missing == 0, "{missing} acknowledged spans are lost");
     Ok(())
 }

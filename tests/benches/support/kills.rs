@@ -14,7 +14,7 @@ use crate::requests::{Requests, SPANS_A_TRACE, span_id, trace_id};
 use crate::sender::Sender;
 
 /// Spans a request: few, so that many commits are under way.
-const PER_REQUEST: u64 = 20;
+pub(crate) const PER_REQUEST: u64 = 20;
 /// Earlier requests looked at again each round.
 const SAMPLE: usize = 20;
 
@@ -122,7 +122,7 @@ fn lock(acknowledged: &Mutex<Vec<u64>>) -> std::sync::MutexGuard<'_, Vec<u64>> {
 }
 
 /// How many spans of these requests the API does not give. Request N has span N % 5 of its round's traces.
-async fn missing(highwater: &Highwater, wanted: &[u64]) -> Result<u64> {
+pub(crate) async fn missing(highwater: &Highwater, wanted: &[u64]) -> Result<u64> {
     let mut traces: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for number in wanted {
         let (round, role) = (number / SPANS_A_TRACE, number % SPANS_A_TRACE);
