@@ -1,8 +1,8 @@
 //! One request from its bytes to its answer, whichever protocol it came by.
 
 use bytes::Bytes;
+use highwater_model::Batch;
 use highwater_model::otlp::{self, DecodeError, Rejected};
-use highwater_model::{Batch, BatchSpan};
 
 use crate::admission::Share;
 use crate::compression::Compression;
@@ -152,16 +152,12 @@ fn decode_body(
     let share = &mut received.share;
     Ok(match (received.signal, received.encoding) {
         (Signal::Traces, Encoding::Protobuf) => {
-            // A span of 30 bytes becomes one of 700: what will be made is in the share before it is made.
-            let spans = usize::try_from(otlp::count_spans(body)?).unwrap_or(usize::MAX);
-            share.grow(spans.min(otlp::MAX_SPANS) * size_of::<BatchSpan>())?;
-            let (batch, rejected) = worker.decoder.batch(body)?;
+            let (batch, rejected) = worker.decoder.batch_within(body, |more| share.grow(more))?;
             Decoded::Spans(batch, rejected)
         }
         (Signal::Traces, Encoding::Json) => {
-            let (batch, rejected) = json::batch(body, &mut worker.decoder)?;
-            // Its spans are encoded anew, beside the text they came in.
-            share.grow(batch.bytes() + batch.spans.len() * size_of::<BatchSpan>())?;
+            let (batch, rejected) =
+                json::batch(body, &mut worker.decoder, |more| share.grow(more))?;
             Decoded::Spans(batch, rejected)
         }
         (Signal::Metrics, Encoding::Protobuf) => {

@@ -13,7 +13,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use highwater_model::Batch;
 use highwater_model::otlp::{
     Decoder, MALFORMED_SPAN, MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, ORIGIN_TOO_LARGE, Rejected,
-    SPAN_TOO_LARGE, encode_origin,
+    ResourceHead, SPAN_TOO_LARGE,
 };
 use opentelemetry_proto::tonic::common::v1 as common;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -58,57 +58,58 @@ struct ScopeSpans<'a> {
     schema_url: Option<String>,
 }
 
-/// Reads an `ExportTraceServiceRequest` in JSON.
-pub(crate) fn batch(body: &[u8], decoder: &mut Decoder) -> Result<(Batch, Rejected), Failure> {
+/// Reads an `ExportTraceServiceRequest` in JSON. `take` gets the bytes that the batch comes to hold beside the text,
+/// piece by piece: its spans are encoded anew.
+pub(crate) fn batch(
+    body: &[u8],
+    decoder: &mut Decoder,
+    mut take: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<(Batch, Rejected), Failure> {
     let mut builder = decoder.builder();
     let request: Request<'_> = parse_body(body)?;
     for_each(request.resource_spans, |resource_spans| {
         let of_resource: ResourceSpans<'_> = parse(resource_spans)?;
         let resource = head::<ResourceJson>(of_resource.resource)?
             .map(|head| head.map(|json| Resource::from(json).encode_to_vec()));
+        let mut resource_head = resource.as_ref().map(|resource| {
+            ResourceHead::new(
+                resource.as_deref().unwrap_or_default(),
+                of_resource.schema_url.as_deref().unwrap_or_default(),
+            )
+        });
         for_each(of_resource.scope_spans, |scope_spans| {
             let of_scope: ScopeSpans<'_> = parse(scope_spans)?;
             let scope = head::<ScopeJson>(of_scope.scope)?.map(|head| {
                 head.map(|json| common::InstrumentationScope::from(json).encode_to_vec())
             });
-            let schema_url = of_scope
-                .schema_url
-                .filter(|url| !url.is_empty())
-                .or_else(|| of_resource.schema_url.clone())
-                .unwrap_or_default();
-            let origin = match (&resource, &scope) {
-                (Some(resource), Some(scope)) => {
-                    let blob = encode_origin(
-                        resource.as_deref().unwrap_or_default(),
-                        scope.as_deref().unwrap_or_default(),
-                        &schema_url,
-                    );
-                    (blob.len() <= MAX_ORIGIN_BYTES).then_some(blob)
-                }
-                _ => None,
-            };
-            let mut index = None;
+            let mut origin = None;
             for_each(of_scope.spans, |span| {
-                let Some(blob) = &origin else {
-                    return Ok(builder.reject(ORIGIN_TOO_LARGE)?);
+                let index = match origin {
+                    Some(known) => known,
+                    // Only for the first span: an origin without one is not kept.
+                    None => *origin.insert(match (&mut resource_head, &scope) {
+                        (Some(head), Some(scope)) => builder.push_scope(
+                            head,
+                            scope.as_deref().unwrap_or_default(),
+                            of_scope.schema_url.as_deref().unwrap_or_default(),
+                        )?,
+                        _ => Err(ORIGIN_TOO_LARGE),
+                    }),
                 };
-                let index = match index {
-                    Some(index) => index,
-                    None => *index.insert(builder.push_origin(blob.clone())?),
-                };
-                if span.get().len() > MAX_SPAN_TEXT {
-                    return Ok(builder.reject(SPAN_TOO_LARGE)?);
+                match index {
+                    Err(reason) => builder.reject(reason)?,
+                    Ok(_) if span.get().len() > MAX_SPAN_TEXT => builder.reject(SPAN_TOO_LARGE)?,
+                    Ok(index) => match parse::<SpanJson>(span) {
+                        Ok(json) => builder
+                            .push_span(index, trace::Span::from(json).encode_to_vec().into())?,
+                        Err(_) => builder.reject(MALFORMED_SPAN)?,
+                    },
                 }
-                match parse::<SpanJson>(span) {
-                    Ok(json) => {
-                        builder.push_span(index, trace::Span::from(json).encode_to_vec().into())?
-                    }
-                    Err(_) => builder.reject(MALFORMED_SPAN)?,
-                }
-                Ok(())
+                builder.grown().map_or(Ok(()), &mut take)
             })
         })
     })?;
+    take(builder.tell())?;
     Ok(builder.finish())
 }
 
@@ -649,12 +650,15 @@ pub(crate) fn count_log_records(body: &[u8]) -> Result<u64, Failure> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use std::sync::Arc;
 
     use highwater_model::normalise::Rules;
     use proptest::prelude::*;
 
     use super::{Decoder, batch, count_log_records, count_metric_points};
+    use crate::ingest::Failure;
 
     const SAMPLE: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},
         "scopeSpans":[{"scope":{"name":"s"},"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331",
@@ -664,10 +668,47 @@ mod tests {
         Decoder::new(Arc::new(Rules::default()))
     }
 
+    /// So many spans of 75 bytes of text.
+    fn tiny_spans(count: usize) -> String {
+        let ids = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331"}"#;
+        let spans = vec![ids; count].join(",");
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)
+    }
+
+    #[test]
+    fn memory_is_asked_for_while_spans_are_made_and_all_of_it_is() {
+        let mut asked = Vec::new();
+        let (batch, _) = batch(tiny_spans(5_000).as_bytes(), &mut decoder(), |more| {
+            asked.push(more);
+            Ok(())
+        })
+        .unwrap();
+        let held = batch.spans.len() * size_of_val(&batch.spans[0]) + batch.bytes();
+        assert!(asked.iter().sum::<usize>() >= held);
+        assert!(asked.len() > 5, "{asked:?}");
+    }
+
+    #[test]
+    fn a_refusal_of_memory_ends_the_reading() {
+        // They would become some 14 MB.
+        const ROOM: usize = 1_000_000;
+        let mut asked = 0;
+        let outcome = batch(tiny_spans(20_000).as_bytes(), &mut decoder(), |more| {
+            asked += more;
+            if asked > ROOM {
+                return Err(Failure::Retry("no room".into()));
+            }
+            Ok(())
+        });
+        assert!(matches!(outcome, Err(Failure::Retry(_))));
+        // The list of spans grows by doubling, and is told when it has.
+        assert!(asked < 3 * ROOM, "{asked}");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            let _ = batch(&bytes, &mut decoder());
+            let _ = batch(&bytes, &mut decoder(), |_| Ok(()));
             let _ = count_metric_points(&bytes);
             let _ = count_log_records(&bytes);
         }
@@ -676,7 +717,7 @@ mod tests {
         fn a_damaged_request_is_an_answer(at in 0..SAMPLE.len(), to in any::<u8>()) {
             let mut bytes = SAMPLE.as_bytes().to_vec();
             bytes[at] = to;
-            if let Ok((batch, rejected)) = batch(&bytes, &mut decoder()) {
+            if let Ok((batch, rejected)) = batch(&bytes, &mut decoder(), |_| Ok(())) {
                 prop_assert!(batch.spans.len() as u64 + rejected.count <= 1);
             }
         }

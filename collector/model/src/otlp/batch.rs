@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::encoded_len_varint;
 
 use super::wire::Fields;
 use super::{
     DecodeError, ExportTraceServiceRequest, INVALID_SPAN_ID, INVALID_TRACE_ID, MALFORMED_SPAN,
-    MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, MAX_SPANS, ORIGIN_TOO_LARGE, Rejected, SPAN_TOO_LARGE,
-    count_spans, decode_origin, encode_origin, read_span_with,
+    MAX_COPIED_BYTES, MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, MAX_SPANS, ORIGIN_TOO_LARGE,
+    ORIGINS_TOO_LARGE, Rejected, SPAN_TOO_LARGE, count_spans, decode_origin, encode_origin,
+    read_span_with,
 };
 use crate::batch::{Batch, BatchSpan};
 use crate::normalise::{OriginFacts, Rules};
@@ -47,9 +49,52 @@ impl Decoder {
     /// A request whose frame, resource or scope is malformed, or that holds more than [`MAX_SPANS`]. A span that
     /// cannot be read is rejected alone.
     pub fn batch(&mut self, body: &Bytes) -> Result<(Batch, Rejected), DecodeError> {
+        self.batch_within(body, |_| Ok(()))
+    }
+
+    /// [`Self::batch`], in memory that is asked for: `take` gets the bytes that the batch comes to hold beside `body`,
+    /// piece by piece, those of its spans before they are made.
+    ///
+    /// # Errors
+    /// As there, and what `take` fails with: the batch is then given up.
+    pub fn batch_within<E: From<DecodeError>>(
+        &mut self,
+        body: &Bytes,
+        take: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(Batch, Rejected), E> {
         let mut builder = self.builder();
-        builder.push_request(body)?;
+        builder.push_request(body, take)?;
         Ok(builder.finish())
+    }
+}
+
+/// What the scopes of one `ResourceSpans` share, and the origins that were made of it so far.
+#[derive(Debug)]
+pub struct ResourceHead<'a> {
+    resource: &'a [u8],
+    schema_url: &'a str,
+    /// By the encoding of what is the scope's own, which is a slice of the origin's blob. A sender may repeat a scope
+    /// for each span, and looking for the whole blob would read the resource again each time.
+    known: HashMap<Bytes, u32>,
+}
+
+impl<'a> ResourceHead<'a> {
+    /// Of an encoded `Resource` and its schema; either may be empty.
+    #[must_use]
+    pub fn new(resource: &'a [u8], schema_url: &'a str) -> Self {
+        Self {
+            resource,
+            schema_url,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Where in an origin's blob that begins with this resource the scope's own part is.
+    fn encoded_length(&self) -> usize {
+        match self.resource.len() {
+            0 => 0,
+            length => 1 + encoded_len_varint(length as u64) + length,
+        }
     }
 }
 
@@ -81,7 +126,19 @@ pub struct BatchBuilder<'a> {
     known: HashMap<Bytes, u32>,
     rejected: Rejected,
     seen: usize,
+    /// Bytes of resources that were copied for one more scope.
+    copied: usize,
+    /// Bytes of the origins, and of the spans that are no slices of a request.
+    own_bytes: usize,
+    /// Of [`Self::held`], what was told already.
+    told: usize,
 }
+
+/// What is held for an origin beside its blob, roughly: its facts, and its places in the lists.
+const ORIGIN_OVERHEAD: usize = size_of::<OriginFacts>() + 3 * size_of::<(Bytes, u32)>();
+
+/// Growth of a batch is told in steps of so many bytes, so that not each span asks for memory.
+const STEP: usize = 64 << 10;
 
 impl<'a> BatchBuilder<'a> {
     /// An empty batch that shares text with no other; see [`Decoder::builder`].
@@ -99,7 +156,67 @@ impl<'a> BatchBuilder<'a> {
             known: HashMap::new(),
             rejected: Rejected::default(),
             seen: 0,
+            copied: 0,
+            own_bytes: 0,
+            told: 0,
         }
+    }
+
+    /// Adds the origin of a scope (an encoded `InstrumentationScope` and its own schema, either may be empty) and
+    /// returns the index for [`Self::push_span`], or the reason for which the scope's spans are to be rejected: see
+    /// [`MAX_ORIGIN_BYTES`] and [`MAX_COPIED_BYTES`].
+    ///
+    /// # Errors
+    /// Malformed protobuf.
+    pub fn push_scope(
+        &mut self,
+        head: &mut ResourceHead<'_>,
+        scope: &[u8],
+        schema_url: &str,
+    ) -> Result<Result<u32, &'static str>, DecodeError> {
+        let (inherited, whole_url) = if schema_url.is_empty() {
+            (head.schema_url.len(), head.schema_url)
+        } else {
+            (0, schema_url)
+        };
+        if head.resource.len() + scope.len() + whole_url.len() > MAX_ORIGIN_BYTES {
+            return Ok(Err(ORIGIN_TOO_LARGE));
+        }
+        let own = encode_origin(&[], scope, schema_url);
+        if let Some(index) = head.known.get(&own) {
+            return Ok(Ok(*index));
+        }
+        // The first copy is no longer than what was sent; each further one makes a request grow in memory.
+        let copied = if head.known.is_empty() {
+            0
+        } else {
+            head.resource.len() + inherited
+        };
+        if self.copied + copied > MAX_COPIED_BYTES {
+            return Ok(Err(ORIGINS_TOO_LARGE));
+        }
+        self.copied += copied;
+        let index = self.push_origin(encode_origin(head.resource, scope, whole_url))?;
+        let from = head.encoded_length();
+        let kept = self.batch.origins[index as usize].slice(from..from + own.len());
+        head.known.insert(kept, index);
+        Ok(Ok(index))
+    }
+
+    /// Bytes that the batch has come to hold, beside the request whose slices its spans are, since this was last
+    /// told; `None` while it is too little to be worth counting.
+    pub fn grown(&mut self) -> Option<usize> {
+        (self.held() - self.told >= STEP).then(|| self.tell())
+    }
+
+    /// The same at the end, be it ever so little.
+    pub fn tell(&mut self) -> usize {
+        let held = self.held();
+        held - std::mem::replace(&mut self.told, held)
+    }
+
+    fn held(&self) -> usize {
+        self.batch.spans.capacity() * size_of::<BatchSpan>() + self.own_bytes
     }
 
     /// Adds an origin blob (see [`encode_origin`]) and returns the index for [`Self::push_span`].
@@ -118,6 +235,7 @@ impl<'a> BatchBuilder<'a> {
                 self.batch.releases.push(release);
             }
         }
+        self.own_bytes += blob.len() + ORIGIN_OVERHEAD;
         self.facts.push(facts);
         self.batch.origins.push(blob.clone());
         self.known.insert(blob, index);
@@ -129,7 +247,12 @@ impl<'a> BatchBuilder<'a> {
     /// # Errors
     /// [`DecodeError::TooManySpans`] only.
     pub fn push_span(&mut self, origin: u32, raw: Bytes) -> Result<(), DecodeError> {
-        self.push_span_with(origin, &raw, || raw.clone(), &mut Sent::default())
+        let spans = self.batch.spans.len();
+        self.push_span_with(origin, &raw, || raw.clone(), &mut Sent::default())?;
+        if self.batch.spans.len() > spans {
+            self.own_bytes += raw.len();
+        }
+        Ok(())
     }
 
     fn push_span_with<'s>(
@@ -186,49 +309,58 @@ impl<'a> BatchBuilder<'a> {
         Ok(())
     }
 
-    fn push_request(&mut self, body: &Bytes) -> Result<(), DecodeError> {
-        // Counting looks at each span's length only; growing would move each span twice, at some 700 bytes.
+    fn push_request<E: From<DecodeError>>(
+        &mut self,
+        body: &Bytes,
+        mut take: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Counting looks at each span's length only; growing would move each span twice, at some 700 bytes. And a span
+        // of 30 bytes becomes one of 700, so that memory is asked for before it is needed.
         let spans = usize::try_from(count_spans(body)?).unwrap_or(usize::MAX);
         if spans > MAX_SPANS {
-            return Err(DecodeError::TooManySpans);
+            return Err(DecodeError::TooManySpans.into());
         }
+        take(spans * size_of::<BatchSpan>())?;
         self.batch.spans.reserve_exact(spans);
+        self.told = self.held();
         let (mut fields, mut sent) = (Fields::new(body), Sent::default());
-        while let Some((number, field)) = fields.next()? {
+        while let Some((number, field)) = fields.next().map_err(DecodeError::from)? {
             if number == 1 {
-                self.push_resource_spans(body, field.bytes()?, &mut sent)?;
+                let message = field.bytes().map_err(DecodeError::from)?;
+                self.push_resource_spans(body, message, &mut sent, &mut take)?;
             }
         }
-        Ok(())
+        take(self.tell())
     }
 
-    fn push_resource_spans<'b>(
+    fn push_resource_spans<'b, E: From<DecodeError>>(
         &mut self,
         body: &'b Bytes,
         message: &'b [u8],
         sent: &mut Sent<'b>,
-    ) -> Result<(), DecodeError> {
+        take: &mut impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
         let resource = part(message)?;
+        let mut head = ResourceHead::new(&resource.head, resource.schema_url);
         for scope_spans in resource.children {
             let scope = part(scope_spans)?;
             if scope.children.is_empty() {
                 continue;
             }
-            let schema_url = if scope.schema_url.is_empty() {
-                resource.schema_url
-            } else {
-                scope.schema_url
-            };
-            if resource.head.len() + scope.head.len() + schema_url.len() > MAX_ORIGIN_BYTES {
-                for _ in &scope.children {
-                    self.reject(ORIGIN_TOO_LARGE)?;
+            match self.push_scope(&mut head, &scope.head, scope.schema_url)? {
+                Ok(origin) => {
+                    for span in scope.children {
+                        self.push_span_with(origin, span, || body.slice_ref(span), sent)?;
+                    }
                 }
-                continue;
+                Err(reason) => {
+                    for _ in &scope.children {
+                        self.reject(reason)?;
+                    }
+                }
             }
-            let origin =
-                self.push_origin(encode_origin(&resource.head, &scope.head, schema_url))?;
-            for span in scope.children {
-                self.push_span_with(origin, span, || body.slice_ref(span), sent)?;
+            if let Some(more) = self.grown() {
+                take(more)?;
             }
         }
         Ok(())
@@ -241,7 +373,7 @@ impl<'a> BatchBuilder<'a> {
 /// As there.
 pub fn batch_from_bytes(body: Bytes, rules: &Rules) -> Result<(Batch, Rejected), DecodeError> {
     let mut builder = BatchBuilder::new(rules);
-    builder.push_request(&body)?;
+    builder.push_request(&body, |_| Ok::<_, DecodeError>(()))?;
     Ok(builder.finish())
 }
 

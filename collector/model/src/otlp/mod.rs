@@ -8,7 +8,8 @@
 //!
 //! Bounds, because every byte comes from outside: [`MAX_SPAN_BYTES`] and [`MAX_ORIGIN_BYTES`] keep what one decoded
 //! message may grow to (an empty attribute is 2 bytes on the wire and 64 in memory), [`MAX_SPANS`] keeps a request's
-//! normalised spans, and messages are nested at most 100 deep, counted from the span.
+//! normalised spans, [`MAX_COPIED_BYTES`] what its scopes make of a resource that was sent once, and messages are nested
+//! at most 100 deep, counted from the span.
 
 mod batch;
 mod convert;
@@ -33,13 +34,19 @@ use crate::span::Span;
 use crate::words::Words;
 use wire::{Fields, Malformed};
 
-pub use batch::{BatchBuilder, Decoder, batch_from_bytes, batch_from_request};
+pub use batch::{BatchBuilder, Decoder, ResourceHead, batch_from_bytes, batch_from_request};
 pub use convert::encode_span;
 
 /// A span whose encoding is longer is rejected: 4 MiB, the size at which gRPC refuses a whole message by default.
 pub const MAX_SPAN_BYTES: usize = 4 << 20;
 /// A resource with its scope whose encoding is longer has its spans rejected.
 pub const MAX_ORIGIN_BYTES: usize = 1 << 20;
+/// An origin is stored with each of its scopes, so a resource is copied for each distinct scope after its first. Where
+/// the copies of one request would become longer together, the spans concerned are rejected.
+///
+/// A Collector's usual batch of 8,192 spans stays below it even if each has a scope of its own, beside a resource of
+/// 2 KiB. Only copies count, not what was sent, so neither the request's size nor its encoding matters.
+pub const MAX_COPIED_BYTES: usize = 16 << 20;
 /// A request with more spans is refused whole; 4,227 is the most that was seen from a Collector.
 pub const MAX_SPANS: usize = 200_000;
 
@@ -113,6 +120,8 @@ pub const MALFORMED_SPAN: &str = "malformed_span";
 pub const SPAN_TOO_LARGE: &str = "span_too_large";
 /// Reason: resource and scope are longer than [`MAX_ORIGIN_BYTES`].
 pub const ORIGIN_TOO_LARGE: &str = "origin_too_large";
+/// Reason: see [`MAX_COPIED_BYTES`].
+pub const ORIGINS_TOO_LARGE: &str = "origins_too_large";
 
 fn explain(reason: &str) -> &str {
     match reason {
@@ -121,6 +130,9 @@ fn explain(reason: &str) -> &str {
         MALFORMED_SPAN => "the span cannot be decoded",
         SPAN_TOO_LARGE => "the span is longer than 4 MiB",
         ORIGIN_TOO_LARGE => "its resource and scope are longer than 1 MiB",
+        ORIGINS_TOO_LARGE => {
+            "the request's resources, once for each of their scopes, are longer than 16 MiB: send fewer scopes a request"
+        }
         other => other,
     }
 }
@@ -239,6 +251,6 @@ pub fn count_messages(body: &[u8], path: &[&[u32]]) -> Result<u64, DecodeError> 
 ///
 /// # Errors
 /// A malformed frame.
-pub fn count_spans(body: &[u8]) -> Result<u64, DecodeError> {
+fn count_spans(body: &[u8]) -> Result<u64, DecodeError> {
     count_messages(body, &[&[1], &[2], &[2]])
 }

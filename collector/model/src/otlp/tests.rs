@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::{
-    DecodeError, MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, MAX_SPANS, batch_from_bytes, batch_from_request,
-    count_messages, decode_origin, decode_span, encode_span,
+    DecodeError, Decoder, MAX_COPIED_BYTES, MAX_ORIGIN_BYTES, MAX_SPAN_BYTES, MAX_SPANS,
+    batch_from_bytes, batch_from_request, count_messages, decode_origin, decode_span, encode_span,
 };
 use crate::normalise::Rules;
 use crate::raw::{RawLink, RawSpan, SpanKind, StatusCode, Value};
@@ -210,6 +210,111 @@ fn oversized_spans_and_origins_are_rejected_alone() {
         (batch.spans.len(), rejected.reasons["origin_too_large"]),
         (1, 1)
     );
+}
+
+/// One resource of half a MiB, and a span in each of so many scopes.
+fn scopes_of_a_large_resource(names: impl Iterator<Item = String>) -> ResourceSpans {
+    ResourceSpans {
+        resource: Some(service(&"x".repeat(MAX_ORIGIN_BYTES / 2))),
+        scope_spans: names
+            .map(|name| ScopeSpans {
+                scope: Some(InstrumentationScope {
+                    name,
+                    ..InstrumentationScope::default()
+                }),
+                spans: vec![proto_span(1)],
+                schema_url: String::new(),
+            })
+            .collect(),
+        schema_url: String::new(),
+    }
+}
+
+#[test]
+fn a_resource_is_not_copied_for_any_number_of_scopes() {
+    let mut large = request(vec![proto_span(1)]);
+    let scopes = (0..10_000).map(|n| format!("scope {n}"));
+    large
+        .resource_spans
+        .insert(0, scopes_of_a_large_resource(scopes));
+    let (batch, rejected) = walk(&large).unwrap();
+    // The one that was sent, 31 copies (with a few bytes each around the half MiB), and the other resource.
+    assert_eq!(batch.spans.len(), 1 + 31 + 1);
+    assert_eq!(rejected.reasons["origins_too_large"], 10_000 - 32);
+    assert!(rejected.message().contains("longer than 16 MiB"));
+    assert!(batch.bytes() < MAX_COPIED_BYTES + 2 * MAX_ORIGIN_BYTES);
+}
+
+#[test]
+fn a_scope_that_recurs_is_no_further_copy() {
+    let mut recurring = request(Vec::new());
+    let scopes = (0..10_000).map(|n| format!("scope {}", n % 2));
+    recurring.resource_spans = vec![scopes_of_a_large_resource(scopes)];
+    let (batch, rejected) = walk(&recurring).unwrap();
+    assert_eq!((batch.spans.len(), rejected.count), (10_000, 0));
+    let scopes = batch.origins.iter().map(|origin| decode_origin(origin));
+    let scopes: Vec<_> = scopes.map(|origin| origin.unwrap().scope_name).collect();
+    assert_eq!(scopes, ["scope 0", "scope 1"]);
+    assert!(
+        batch
+            .spans
+            .iter()
+            .zip(0..)
+            .all(|(span, n)| span.origin == n % 2)
+    );
+}
+
+#[test]
+fn a_scope_with_its_own_schema_is_another_than_one_that_inherits() {
+    let mut urls = request(Vec::new());
+    let resource = &mut urls.resource_spans[0];
+    resource.scope_spans = ["", "https://example.org/2", "", "https://example.org/1"]
+        .map(|url| ScopeSpans {
+            schema_url: url.to_owned(),
+            ..scopes_of_a_large_resource(["s".to_owned()].into_iter()).scope_spans[0].clone()
+        })
+        .into();
+    let (batch, _) = walk(&urls).unwrap();
+    let schema = |span: &crate::BatchSpan| {
+        let origin = &batch.origins[span.origin as usize];
+        decode_origin(origin).unwrap().schema_url
+    };
+    let schemas: Vec<_> = batch.spans.iter().map(schema).collect();
+    let [first, second] = ["https://example.org/1", "https://example.org/2"];
+    assert_eq!(schemas, [first, second, first, first]);
+    assert_eq!(batch.origins.len(), 2);
+}
+
+#[test]
+fn memory_is_asked_for_piece_by_piece_and_a_refusal_ends_the_reading() {
+    let mut large = request(vec![proto_span(1)]);
+    let scopes = (0..20).map(|n| format!("scope {n}"));
+    large
+        .resource_spans
+        .push(scopes_of_a_large_resource(scopes));
+    let bytes = Bytes::from(large.encode_to_vec());
+    let mut decoder = Decoder::new(std::sync::Arc::default());
+    let mut asked = 0;
+    let (batch, _) = decoder
+        .batch_within(&bytes, |more| {
+            asked += more;
+            Ok::<_, DecodeError>(())
+        })
+        .unwrap();
+    let spans = batch.spans.len() * size_of::<crate::BatchSpan>();
+    let origins: usize = batch.origins.iter().map(Bytes::len).sum();
+    assert!((spans + origins..spans + origins + 20_000).contains(&asked));
+
+    let mut refused_at = 0;
+    let outcome = decoder.batch_within(&bytes, |more| {
+        refused_at += more;
+        if refused_at > 2 * MAX_ORIGIN_BYTES {
+            return Err(DecodeError::TooManySpans);
+        }
+        Ok(())
+    });
+    assert!(outcome.is_err());
+    assert!(refused_at < 3 * MAX_ORIGIN_BYTES, "{refused_at}");
 }
 
 #[test]

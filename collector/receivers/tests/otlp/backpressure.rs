@@ -166,6 +166,61 @@ async fn bytes_in_flight_are_bounded_over_all_requests() {
 }
 
 #[tokio::test]
+async fn many_tiny_spans_count_as_what_they_become_in_both_encodings() {
+    let options = Options {
+        max_in_flight_bytes: 1_000_000,
+        ..Options::default()
+    };
+    let receiver = receiver_with(options, 100_000).await;
+    receiver.close();
+    // One in flight, as a request alone may take more than the budget.
+    let first =
+        tokio::spawn(post(&receiver, PROTOBUF, request(vec![span(1)]).encode_to_vec()).send());
+    receiver.commit_begins().await;
+    let held = receiver.context.in_flight().bytes();
+    let tiny = |count| {
+        let spans = vec![
+            r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331"}"#;
+            count
+        ];
+        format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
+            spans.join(",")
+        )
+    };
+    let as_protobuf = |count| {
+        let ids = opentelemetry_proto::tonic::trace::v1::Span {
+            trace_id: vec![1; 16],
+            span_id: vec![1; 8],
+            ..Default::default()
+        };
+        request(vec![ids; count]).encode_to_vec()
+    };
+    for (encoding, body) in [
+        (JSON, tiny(5_000).into_bytes()),
+        (PROTOBUF, as_protobuf(5_000)),
+    ] {
+        assert!(body.len() < 500_000);
+        let refused = within(post(&receiver, encoding, body).send())
+            .await
+            .unwrap();
+        assert_eq!(refused.status().as_u16(), 503, "{encoding}");
+        assert!(refused.headers().contains_key("retry-after"), "{encoding}");
+        assert_eq!(receiver.context.in_flight().bytes(), held, "{encoding}");
+    }
+    receiver.open();
+    assert!(within(first).await.unwrap().unwrap().status().is_success());
+    for (encoding, body) in [(JSON, tiny(100).into_bytes()), (PROTOBUF, as_protobuf(100))] {
+        let taken = within(post(&receiver, encoding, body).send())
+            .await
+            .unwrap();
+        assert_eq!(taken.status().as_u16(), 200, "{encoding}");
+    }
+    assert_eq!(receiver.spans().len(), 201);
+    assert_eq!(receiver.context.in_flight().bytes(), 0);
+}
+
+#[tokio::test]
 async fn shutting_down_answers_what_has_begun_and_takes_no_more() {
     let mut receiver = receiver().await;
     receiver.close();

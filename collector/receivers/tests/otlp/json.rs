@@ -2,9 +2,14 @@
 
 use highwater_model::raw::{SpanKind, StatusCode, Value};
 
-use super::http::{JSON, PROTOBUF, post};
+use super::http::{JSON, PROTOBUF, parts, post};
 use super::{receiver, request, span};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
 use prost::Message;
+use serde_json::json;
 
 fn one_span(fields: &str) -> String {
     format!(
@@ -240,4 +245,67 @@ async fn values_nested_too_deep_cost_their_span_or_their_request_and_never_the_p
         assert!(status == 200 || status == 400, "{depth}: {status}");
     }
     assert_eq!(receiver.spans().len(), 1, "twenty levels are fine");
+}
+
+#[tokio::test]
+async fn a_large_resource_with_many_scopes_loses_the_same_spans_in_both_encodings() {
+    const SCOPES: usize = 100;
+    let name = "x".repeat(1_000_000);
+    let mut sent = request(Vec::new());
+    sent.resource_spans[0].resource = Some(Resource {
+        attributes: vec![KeyValue {
+            key: "service.name".to_owned(),
+            value: Some(AnyValue {
+                value: Some(Any::StringValue(name.clone())),
+            }),
+            ..KeyValue::default()
+        }],
+        ..Resource::default()
+    });
+    sent.resource_spans[0].scope_spans = (0..SCOPES)
+        .map(|n| ScopeSpans {
+            scope: Some(InstrumentationScope {
+                name: format!("scope {n}"),
+                ..InstrumentationScope::default()
+            }),
+            spans: vec![span(n as u8 + 1)],
+            schema_url: String::new(),
+        })
+        .collect();
+    let scopes = (0..SCOPES).map(|n| {
+        let id = n + 1;
+        json!({"scope": {"name": format!("scope {n}")}, "spans": [{
+            "traceId": format!("{id:02x}").repeat(16), "spanId": format!("{id:02x}").repeat(8), "name": format!("span {id}"),
+            "startTimeUnixNano": "1000", "endTimeUnixNano": "2000",
+        }]})
+    });
+    let text = json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": name}}]},
+        "scopeSpans": scopes.collect::<Vec<_>>(),
+    }]});
+    let mut outcomes = Vec::new();
+    for (encoding, body) in [
+        (PROTOBUF, sent.encode_to_vec()),
+        (JSON, text.to_string().into_bytes()),
+    ] {
+        let receiver = receiver().await;
+        let (status, _, answer) = parts(post(&receiver, encoding, body)).await;
+        assert_eq!(status, 200, "{encoding}");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.contains("longer than 16 MiB"),
+            "{encoding}: {answer}"
+        );
+        let kept = receiver.kept.lock().clone();
+        let origins: Vec<_> = kept
+            .iter()
+            .flat_map(|batch| batch.origins.clone())
+            .collect();
+        assert_eq!(receiver.context.in_flight().bytes(), 0);
+        outcomes.push((receiver.names(), origins, receiver.counters().rejected));
+    }
+    // The one that was sent, and what 16 MiB hold.
+    assert_eq!(outcomes[0].0.len(), 17);
+    assert_eq!(outcomes[0].1.len(), 17);
+    assert!(outcomes[0] == outcomes[1]);
 }
