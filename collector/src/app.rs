@@ -2,6 +2,7 @@
 
 mod alert;
 mod commit;
+mod files;
 mod keep;
 mod landmarks;
 mod watch;
@@ -357,7 +358,7 @@ fn receiver_options(settings: &Settings) -> highwater_receivers::Options {
     highwater_receivers::Options {
         max_request_bytes: bytes(settings.receiver.max_request),
         max_in_flight_bytes: bytes(settings.receiver.max_in_flight),
-        max_connections: settings.receiver.max_connections,
+        max_connections: files::connections_within_limit(settings.receiver.max_connections),
         auth_token: settings.auth_token.clone(),
         cors_origins: settings.receiver.cors_origins.clone(),
         ..highwater_receivers::Options::default()

@@ -110,7 +110,7 @@ pub(crate) struct ReceiverSettings {
     pub(crate) max_request: Size,
     /// Memory of all requests together, from their arrival to their commit; beyond it senders are told to try again.
     pub(crate) max_in_flight: Size,
-    /// Connections to each OTLP port.
+    /// Connections to each OTLP port; fewer where too few files may be open for them.
     pub(crate) max_connections: usize,
     /// Spans that may wait for the writer; beyond it senders are told to try again.
     pub(crate) queue_spans: usize,

@@ -1,6 +1,7 @@
 //! Spans from outside: what a stranger's tools send shows up.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use highwater_shared::problem::Problem;
 use highwater_shared::topology::Topology;
 use highwater_shared::traces::{Trace, Traces};
 use highwater_tests::highwater::Highwater;
-use highwater_tests::process::eventually;
+use highwater_tests::process::{binary, eventually};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::stage::{send_json, span_json};
 
@@ -201,6 +203,76 @@ async fn a_port_that_is_taken_is_named() -> Result<()> {
     ensure!(
         error.contains(&taken.local_addr()?.to_string()) && error.contains("otlp-grpc"),
         "{error}"
+    );
+    Ok(())
+}
+
+/// A script that runs the binary with a limit on open files, as a shell sets it.
+fn with_limit(dir: &Path, ulimit: &str) -> Result<PathBuf> {
+    let binary = binary("HIGHWATER_BIN", "highwater", "highwater")?;
+    let script = dir.join("limited");
+    let text = format!("#!/bin/sh\n{ulimit} && exec {binary:?} \"$@\"\n");
+    std::fs::write(&script, text)?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    Ok(script)
+}
+
+/// Connections that never ask for anything, beside which a span is taken and found.
+async fn is_served_beside_idle_connections(ulimit: &str) -> Result<Vec<String>> {
+    const IDLE: usize = 1_500;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).context("this test needs 2,000 open files")?;
+    let dir = tempfile::tempdir()?;
+    let highwater =
+        Highwater::start_binary(&with_limit(dir.path(), ulimit)?, dir.path(), &[]).await?;
+    let address = highwater.otlp_http.trim_start_matches("http://");
+    let mut idle = Vec::with_capacity(IDLE);
+    for n in 0..IDLE {
+        let connected = tokio::net::TcpStream::connect(address).await;
+        idle.push(connected.with_context(|| format!("cannot open connection {n}"))?);
+    }
+    send_json(&highwater.otlp_http, &span_json("beside", 7, 7)).await?;
+    let trace: Trace = highwater.get(&format!("/api/v1/traces/{:032x}", 7)).await?;
+    ensure!(trace.spans.len() == 1, "{trace:?}");
+    drop(idle);
+    let (_, output) = highwater.interrupt().await?;
+    ensure!(
+        !output
+            .iter()
+            .any(|line| line.contains("Too many open files")),
+        "{output:#?}"
+    );
+    Ok(output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soft_limit_of_a_thousand_open_files_is_raised() -> Result<()> {
+    let output = is_served_beside_idle_connections("ulimit -Sn 1024").await?;
+    let limit = getrlimit(Resource::Nofile);
+    // The hard limit may be small on this machine too.
+    if limit.maximum.is_none_or(|files| files >= 2 * 4_096 + 1_024) {
+        ensure!(
+            !output.iter().any(|line| line.contains("few files")),
+            "{output:#?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_hard_limit_of_a_thousand_open_files_connections_leave_some_to_the_store()
+-> Result<()> {
+    let output = is_served_beside_idle_connections("ulimit -n 1024").await?;
+    ensure!(
+        // The figures stand between colours.
+        output
+            .iter()
+            .any(|line| line.contains("few files may be open") && line.contains("1024")),
+        "{output:#?}"
     );
     Ok(())
 }
