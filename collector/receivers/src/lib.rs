@@ -8,7 +8,8 @@
 //! - The size limit is held after decompression, and the bytes of all requests in flight share one budget, from their
 //!   arrival until their spans are committed. So neither a bomb nor a crowd can take the memory.
 //! - No sender can starve the others: who floods is refused while there is room left for the rest, connections that
-//!   never ask for anything make room, and every step of a request has its time.
+//!   never ask for anything make room, on a port that is full so does the address with the most connections, and every
+//!   step of a request has its time.
 
 mod admission;
 mod compression;

@@ -3,12 +3,16 @@
 //! A connection is *new* until the head of its first request is there. New ones are the cheap way to hurt a server
 //! (half-open, or trickling), so they have a deadline, there is a bound on how many there are, and beyond it the
 //! oldest makes room: a sender that speaks at once always finds a place.
+//!
+//! One that has asked may stay for as long as it answers pings. So a port that is full is shared by address: the one
+//! with the most connections makes room for one with fewer, with what costs it the least. One address may have them all
+//! while nobody else wants any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +43,19 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The address of the one who sent a request, as its extensions carry it.
 #[derive(Clone, Copy, Debug)]
 struct Peer(IpAddr);
+
+impl Peer {
+    /// Whom its connections count for. A network of 64 bits is the least that is given out with IPv6, and who has one
+    /// may use every address in it.
+    fn host(self) -> IpAddr {
+        match self.0 {
+            IpAddr::V4(_) => self.0,
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()
+            }
+        }
+    }
+}
 
 /// Who sent `request`.
 pub(crate) fn sender<B>(request: &Request<B>) -> IpAddr {
@@ -95,13 +112,13 @@ pub(crate) async fn serve<A, F, B>(
             },
             () = shutdown.cancelled() => break,
         };
-        let Some(guest) = door.enter(open.len(), limits.connections) else {
+        let peer = Peer(peer.ip().to_canonical());
+        let Some(guest) = door.enter(peer.host(), limits.connections, &counters) else {
             counters.connection_refused();
             continue;
         };
         // Requests are small and each waits for its answer: Nagle's delay would be added to each.
         let _ = stream.set_nodelay(true);
-        let peer = Peer(peer.ip().to_canonical());
         open.spawn(connection(
             Arc::clone(&builder),
             stream,
@@ -151,12 +168,15 @@ async fn connection<A, F, B>(
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let guest = Arc::new(guest);
     let service = service_fn(|mut request: Request<Incoming>| {
-        guest.speaks();
+        let asking = guest.asks();
         request.extensions_mut().insert(peer);
         let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            drop(asking);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Raced against the connection below: a bound, not a wait.
@@ -167,12 +187,8 @@ async fn connection<A, F, B>(
         tokio::select! {
             // A peer that breaks the protocol or goes away is no news.
             _ = served.as_mut() => return,
-            () = guest.asked_to_leave.cancelled(), if waiting => {
-                if guest.is_new() {
-                    return;
-                }
-                waiting = false;
-            }
+            // What it may have asked is not answered, so its sender tries again.
+            () = guest.seat.asked_to_leave.cancelled() => return,
             () = &mut deadline, if waiting => {
                 if guest.is_new() {
                     return;
@@ -203,39 +219,109 @@ async fn wait_after(error: &std::io::Error) {
     }
 }
 
-/// The connections that are new, in the order in which they came.
+/// The connections of a port that have a place, by whom they count for.
 #[derive(Default)]
 struct Door {
-    new: Mutex<New>,
+    // The mutex is std and never held across an await.
+    places: Mutex<Places>,
+    /// Counts what happens on connections, so that they can be told apart by when something last did.
+    clock: AtomicU64,
 }
 
 #[derive(Default)]
-struct New {
+struct Places {
     next: u64,
-    waiting: BTreeMap<u64, CancellationToken>,
+    taken: usize,
+    of: HashMap<IpAddr, BTreeMap<u64, Arc<Seat>>>,
+    /// The new ones, in the order in which they came.
+    new: BTreeMap<u64, IpAddr>,
+}
+
+impl Places {
+    /// Who makes room for one more of `host` where all places are taken; `None` when nobody has to.
+    fn dispensable(&self, host: IpAddr) -> Option<(u64, IpAddr)> {
+        let own = self.of.get(&host).map_or(0, BTreeMap::len);
+        let (crowd, seats) = self.of.iter().max_by_key(|(_, seats)| seats.len())?;
+        // By more than one: two that had the same would take places from each other without end.
+        if seats.len() > own + 1 {
+            let (number, _) = seats.iter().min_by_key(|(_, seat)| seat.worth())?;
+            return Some((*number, *crowd));
+        }
+        let mut new = self.new.iter().map(|(number, of)| (*number, *of));
+        new.find(|(_, of)| own == 0 || *of == host)
+    }
+
+    fn remove(&mut self, number: u64, host: IpAddr) -> Option<Arc<Seat>> {
+        self.new.remove(&number);
+        let seats = self.of.get_mut(&host)?;
+        let seat = seats.remove(&number)?;
+        if seats.is_empty() {
+            self.of.remove(&host);
+        }
+        self.taken -= 1;
+        Some(seat)
+    }
 }
 
 impl Door {
-    fn lock(&self) -> MutexGuard<'_, New> {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets one in, and asks the oldest new one to leave if there is no room; `None` when there is none to ask.
-    fn enter(self: &Arc<Self>, open: usize, most: usize) -> Option<Guest> {
-        let mut new = self.lock();
-        if new.waiting.len() >= MAX_NEW || open >= most {
-            let (_, oldest) = new.waiting.pop_first()?;
-            oldest.cancel();
+    /// Lets one of `host` in, and asks another to leave if there is no room; `None` when there is none to ask. Costs a
+    /// look at all connections of one address when the port is full.
+    fn enter(self: &Arc<Self>, host: IpAddr, most: usize, counters: &Counters) -> Option<Guest> {
+        let mut places = self.lock();
+        let leaves = if places.new.len() >= MAX_NEW {
+            let oldest = places.new.first_key_value();
+            oldest.map(|(number, of)| (*number, *of))
+        } else if places.taken >= most {
+            Some(places.dispensable(host)?)
+        } else {
+            None
+        };
+        if let Some(seat) = leaves.and_then(|(number, of)| places.remove(number, of)) {
+            if !seat.new.load(Relaxed) {
+                counters.connection_refused();
+            }
+            seat.asked_to_leave.cancel();
         }
-        let (number, asked_to_leave) = (new.next, CancellationToken::new());
-        new.next += 1;
-        new.waiting.insert(number, asked_to_leave.clone());
+        let number = places.next;
+        places.next += 1;
+        places.taken += 1;
+        let seat = Arc::new(Seat {
+            new: AtomicBool::new(true),
+            asking: AtomicUsize::new(0),
+            last: AtomicU64::new(self.clock.fetch_add(1, Relaxed)),
+            asked_to_leave: CancellationToken::new(),
+        });
+        places.new.insert(number, host);
+        let seats = places.of.entry(host).or_default();
+        seats.insert(number, Arc::clone(&seat));
         Some(Guest {
             door: Arc::clone(self),
             number,
-            new: AtomicBool::new(true),
-            asked_to_leave,
+            host,
+            seat,
         })
+    }
+}
+
+/// What is known of a connection that has a place.
+struct Seat {
+    new: AtomicBool,
+    /// Requests that are not answered yet.
+    asking: AtomicUsize,
+    /// When a request last began or was answered, by [`Door::clock`].
+    last: AtomicU64,
+    asked_to_leave: CancellationToken,
+}
+
+impl Seat {
+    /// The least is the first to go: what never asked, then what asks for nothing now, the longest silent first.
+    fn worth(&self) -> (bool, bool, u64) {
+        let asking = self.asking.load(Relaxed) > 0;
+        (!self.new.load(Relaxed), asking, self.last.load(Relaxed))
     }
 }
 
@@ -243,24 +329,154 @@ impl Door {
 struct Guest {
     door: Arc<Door>,
     number: u64,
-    new: AtomicBool,
-    asked_to_leave: CancellationToken,
+    host: IpAddr,
+    seat: Arc<Seat>,
 }
 
 impl Guest {
     fn is_new(&self) -> bool {
-        self.new.load(Relaxed)
+        self.seat.new.load(Relaxed)
     }
 
-    fn speaks(&self) {
-        if self.new.swap(false, Relaxed) {
-            self.door.lock().waiting.remove(&self.number);
+    /// A request's head is there; it is being answered until what is returned is dropped.
+    fn asks(&self) -> Asking {
+        if self.seat.new.swap(false, Relaxed) {
+            self.door.lock().new.remove(&self.number);
         }
+        self.seat.asking.fetch_add(1, Relaxed);
+        let asking = Asking {
+            door: Arc::clone(&self.door),
+            seat: Arc::clone(&self.seat),
+        };
+        asking.touch();
+        asking
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.speaks();
+        self.door.lock().remove(self.number, self.host);
+    }
+}
+
+/// A request under way. It may outlive its connection, whose place is free then.
+struct Asking {
+    door: Arc<Door>,
+    seat: Arc<Seat>,
+}
+
+impl Asking {
+    fn touch(&self) {
+        let now = self.door.clock.fetch_add(1, Relaxed);
+        self.seat.last.store(now, Relaxed);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.touch();
+        self.seat.asking.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use super::{Door, Guest, Peer};
+    use crate::Counters;
+
+    const MOST: usize = 8;
+
+    fn host(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn enter(door: &Arc<Door>, of: u8) -> Option<Guest> {
+        door.enter(host(of), MOST, &Counters::default())
+    }
+
+    /// So many that have asked and are answered.
+    fn asked(door: &Arc<Door>, of: u8, count: usize) -> Vec<Guest> {
+        let guests: Vec<_> = (0..count).map(|_| enter(door, of).unwrap()).collect();
+        guests.iter().for_each(|guest| drop(guest.asks()));
+        guests
+    }
+
+    fn left(guests: &[Guest]) -> Vec<usize> {
+        let gone = |guest: &Guest| guest.seat.asked_to_leave.is_cancelled();
+        (0..guests.len()).filter(|at| gone(&guests[*at])).collect()
+    }
+
+    #[test]
+    fn one_address_may_have_every_place_until_another_wants_one() {
+        let door = Arc::new(Door::default());
+        let crowd = asked(&door, 1, MOST);
+        assert!(
+            enter(&door, 1).is_none(),
+            "there is no place for more of it"
+        );
+        assert!(left(&crowd).is_empty());
+        let other = enter(&door, 2).unwrap();
+        assert_eq!(left(&crowd), [0]);
+        assert_eq!(door.lock().taken, MOST);
+        drop(other);
+        // Its place is free, and who left does not give back another.
+        drop(crowd);
+        assert_eq!(door.lock().taken, 0);
+        assert!(door.lock().of.is_empty() && door.lock().new.is_empty());
+    }
+
+    #[test]
+    fn two_addresses_end_with_half_each_and_take_nothing_from_each_other_then() {
+        let door = Arc::new(Door::default());
+        let first = asked(&door, 1, MOST);
+        let second = asked(&door, 2, MOST / 2);
+        assert_eq!(left(&first), [0, 1, 2, 3]);
+        assert!(enter(&door, 1).is_none() && enter(&door, 2).is_none());
+        assert!(left(&second).is_empty());
+    }
+
+    #[test]
+    fn what_never_asked_leaves_first_then_the_longest_silent_and_last_what_is_being_answered() {
+        let door = Arc::new(Door::default());
+        let mut crowd = asked(&door, 1, 3);
+        let _answering = crowd[0].asks();
+        drop(crowd[1].asks());
+        crowd.push(enter(&door, 1).unwrap());
+        let mut others: Vec<_> = (2..6).flat_map(|of| asked(&door, of, 1)).collect();
+        let mut leaves = |of| {
+            let before = left(&crowd);
+            others.extend(asked(&door, of, 1));
+            let mut after = left(&crowd);
+            after.retain(|at| !before.contains(at));
+            after
+        };
+        assert_eq!(leaves(6), [3]);
+        assert_eq!(leaves(7), [2]);
+        assert_eq!(leaves(8), [1]);
+        // With one each nobody has to go for one more.
+        assert!(enter(&door, 9).is_none());
+        assert_eq!(left(&crowd), [1, 2, 3]);
+    }
+
+    #[test]
+    fn where_nobody_has_more_a_newcomer_takes_the_place_of_what_never_asked() {
+        let door = Arc::new(Door::default());
+        let asked: Vec<_> = (1..MOST as u8).flat_map(|of| asked(&door, of, 1)).collect();
+        let new = [enter(&door, 100).unwrap()];
+        let _newcomer = enter(&door, 101).unwrap();
+        assert_eq!((left(&asked), left(&new)), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_sender() {
+        let host = |text: &str| Peer(text.parse().unwrap()).host();
+        assert_eq!(host("2001:db8:1:2:3::4"), host("2001:db8:1:2::9"));
+        assert_ne!(host("2001:db8:1:2::9"), host("2001:db8:1:3::9"));
+        assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
     }
 }

@@ -8,6 +8,7 @@ use highwater_receivers::Options;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use reqwest::header::CONTENT_TYPE;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::http::PROTOBUF;
 use super::{DEADLINE, large_request, receiver_with, request, span, within};
@@ -100,4 +101,47 @@ async fn a_sender_that_floods_is_refused_while_another_is_taken() {
     assert_eq!(kept.len() as u64, taken);
     assert!(refused.iter().all(|status| *status == 503));
     assert_eq!(receiver.context.in_flight().bytes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_has_every_connection_makes_room_for_another() {
+    const PLACES: usize = 6;
+    let options = Options {
+        max_connections: PLACES,
+        ..Options::default()
+    };
+    let receiver = receiver_with(options, 1_000).await;
+    // They have asked once, and stay.
+    let mut crowd = Vec::new();
+    for _ in 0..PLACES {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((IpAddr::from(FLOODS), 0).into()).unwrap();
+        let mut stream = socket.connect(receiver.http).await.unwrap();
+        stream
+            .write_all(b"GET /v1/traces HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let mut status = [0; 12];
+        within(stream.read_exact(&mut status)).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 405");
+        crowd.push(stream);
+    }
+    let more = send(receiver.url("/v1/traces"), FLOODS, request(vec![span(1)]));
+    assert!(
+        within(more).await.is_err(),
+        "nobody makes room for more of it"
+    );
+    let other = send(receiver.url("/v1/traces"), SENDS, request(vec![span(2)]));
+    assert_eq!(within(other).await.unwrap(), 200);
+    assert_eq!(receiver.names(), ["span 2"]);
+    // The one that was silent for the longest is closed, the others are served on.
+    let mut rest = Vec::new();
+    within(crowd[0].read_to_end(&mut rest)).await.unwrap();
+    crowd[1]
+        .write_all(b"GET /v1/traces HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    within(crowd[1].read_to_end(&mut rest)).await.unwrap();
+    assert!(String::from_utf8_lossy(&rest).ends_with('}'));
+    assert_eq!(receiver.counters().refused_connections, 2);
 }
