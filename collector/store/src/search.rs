@@ -20,7 +20,8 @@ pub struct SearchQuery {
     pub limit: usize,
     /// Goes on after an earlier page.
     pub cursor: Option<Cursor>,
-    /// Stops after looking at so many spans. The page then is `partial`, and its cursor goes on from there.
+    /// Stops after looking at so many spans, those of the traces that are given included; what is under way then, such as one
+    /// trace, is ended first. The page then is `partial`, and its cursor goes on from there.
     pub max_spans: u64,
 }
 

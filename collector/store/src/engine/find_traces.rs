@@ -32,7 +32,7 @@ const BLOCKS_BY_NUMBER: usize = 2_048;
 /// Blocks looked at together: few at first, since the first page mostly needs few.
 const FIRST_STEP: usize = 4;
 const LARGEST_STEP: usize = 32;
-/// Traces read whole at once: each waits for other threads more than it works.
+/// Traces read whole at once, while the cost limit allows for it: each waits for other threads more than it works.
 const TRACES_AT_ONCE: usize = 8;
 
 /// A row of `meta`.
@@ -396,7 +396,7 @@ impl Search<'_> {
         }
     }
 
-    /// Gives the traces whose place is certain; true when the page is full.
+    /// Gives the traces whose place is certain; true when the page ends: it is full, or has a trace and cost enough.
     async fn give(&mut self, store: &Store, bound: Option<i64>, limit: usize) -> Result<bool> {
         let certain = |place: &Place| bound.is_none_or(|bound| int(place.0) > bound);
         loop {
@@ -419,7 +419,21 @@ impl Search<'_> {
                 self.page.hits.extend(hit);
                 continue;
             }
-            let at_once = TRACES_AT_ONCE.min(limit - self.page.hits.len());
+            let left = self.query.max_spans.saturating_sub(self.cost);
+            // Every trace below it is looked for again by the next page, those too that were read and not given.
+            if left == 0
+                && let Some(hit) = self.page.hits.last()
+            {
+                self.page.partial = true;
+                self.page.next = Some(Cursor {
+                    start: hit.newest,
+                    trace: hit.trace_id,
+                });
+                return Ok(true);
+            }
+            // Each of them may be as large as one can be; one is read in any case.
+            let affordable = (left / TraceHit::MAX_SPANS as u64).clamp(1, TRACES_AT_ONCE as u64);
+            let at_once = (affordable as usize).min(limit - self.page.hits.len());
             let newest = self.candidates.iter().rev().copied();
             let next: Vec<Place> = newest.take_while(certain).take(at_once).collect();
             for place in &next {

@@ -388,3 +388,45 @@ pub(super) async fn a_search_stops_at_its_cost_and_goes_on_from_there<E: Engine>
     assert!(pages > 1);
     assert!(searched >= 200, "{searched}");
 }
+
+pub(super) async fn large_traces_end_a_page_at_its_cost<E: Engine>() {
+    const TRACES: u64 = 12;
+    const SPANS: u64 = 50;
+    // One after the other, and all at the same time: the oldest spans of a trace are below the newest of the next.
+    for apart in [SPANS, 0] {
+        let sent: Vec<_> = (0..TRACES)
+            .flat_map(|trace| (0..SPANS).map(move |n| (trace, n)))
+            .map(|(trace, n)| {
+                let span = plain(trace, n, at(trace * apart + n));
+                (origin("shop"), span)
+            })
+            .collect();
+        let (_engine, store) = written::<E>(&sent).await;
+        for max_spans in [1, SPANS, 3 * SPANS] {
+            let mut query = SearchQuery::new(at(0), at(3_600));
+            query.limit = 100;
+            query.max_spans = max_spans;
+            let mut found = Vec::new();
+            loop {
+                let page = store.search(&query).await.unwrap();
+                let held: usize = page.hits.iter().map(|hit| hit.spans.len()).sum();
+                assert!(
+                    (held as u64) < max_spans + SPANS,
+                    "{held} spans of {max_spans}"
+                );
+                assert!(
+                    page.hits
+                        .iter()
+                        .all(|hit| hit.matched.len() as u64 == SPANS)
+                );
+                assert_eq!(page.partial, page.next.is_some());
+                found.extend(page.hits.iter().map(|hit| (hit.newest, hit.trace_id)));
+                let Some(next) = page.next else { break };
+                assert!(query.cursor.is_none_or(|before| next < before));
+                query.cursor = Some(next);
+            }
+            assert_eq!(found.len() as u64, TRACES);
+            assert!(found.is_sorted_by(|a, b| a > b), "{found:?}");
+        }
+    }
+}

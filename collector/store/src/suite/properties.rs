@@ -218,6 +218,7 @@ pub(super) fn search_is_what_a_look_at_every_span_finds<E: Engine>() {
                     loop {
                         let page = store.search(&query).await.unwrap();
                         assert!(page.hits.len() <= limit);
+                        assert_eq!(page.partial, page.next.is_some() && page.hits.len() < limit);
                         for hit in &page.hits {
                             let matched = hit.matched.iter().map(|i| &hit.spans[*i]);
                             let mut matched: Vec<_> = matched.map(|s| (s.start, s.span_id)).collect();

@@ -76,6 +76,7 @@ facts!(Sqlite:
     find::a_hit_has_its_whole_trace_and_says_what_matched,
     find::a_range_counts_the_starts_of_matching_spans,
     find::a_search_stops_at_its_cost_and_goes_on_from_there,
+    find::large_traces_end_a_page_at_its_cost,
 );
 
 #[test]
