@@ -4,6 +4,7 @@
 //! any may be there, or none, or the first sectors of one. A sync that fails has lost what it was for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +44,14 @@ pub(crate) struct Fault {
     pub(crate) count: u64,
 }
 
+/// A place that cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct BadPlace {
+    /// What the file's name begins with.
+    pub(crate) file: &'static str,
+    pub(crate) bytes: Range<u64>,
+}
+
 /// What became of an operation.
 pub(crate) enum Outcome {
     Done,
@@ -66,6 +75,7 @@ struct State {
     seen: u64,
     failed: u64,
     off: bool,
+    bad: Option<BadPlace>,
     random: Random,
 }
 
@@ -122,6 +132,7 @@ impl Disk {
                 seen: 0,
                 failed: 0,
                 off: false,
+                bad: None,
                 random: Random(seed),
             }),
         }
@@ -137,6 +148,20 @@ impl Disk {
         state.fault = fault;
         state.seen = 0;
         state.failed = 0;
+    }
+
+    /// From now on this cannot be read, and all else can. Reads are none of the operations that a [`Fault`] is about.
+    pub(crate) fn spoil(&self, bad: Option<BadPlace>) {
+        self.state().bad = bad;
+    }
+
+    /// Whether the disk gives these bytes of a file.
+    pub(crate) fn reads(&self, name: &str, bytes: Range<u64>) -> bool {
+        let state = self.state();
+        let bad = state.bad.as_ref();
+        !bad.is_some_and(|bad| {
+            name.starts_with(bad.file) && bytes.start < bad.bytes.end && bad.bytes.start < bytes.end
+        })
     }
 
     /// Operations that the fault was about, and how many of them failed.

@@ -9,5 +9,6 @@
 mod cuts;
 mod disk;
 mod errors;
+mod reads;
 mod vfs;
 mod work;

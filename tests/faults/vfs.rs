@@ -236,6 +236,28 @@ unsafe extern "C" fn write(
     }
 }
 
+unsafe extern "C" fn read(
+    file: *mut sqlite3_file,
+    to: *mut c_void,
+    amount: c_int,
+    at: i64,
+) -> c_int {
+    // SAFETY: the file is open.
+    let handle = unsafe { handle(file) };
+    let bytes = at as u64..at as u64 + amount as u64;
+    if !handle.disk.reads(&handle.name, bytes) {
+        return ffi::SQLITE_IOERR_READ;
+    }
+    let below = behind(file);
+    // SAFETY: the file below is open, and the arguments are those that SQLite gave.
+    unsafe {
+        match (*(*below).pMethods).xRead {
+            Some(read) => read(below, to, amount, at),
+            None => ffi::SQLITE_IOERR_READ,
+        }
+    }
+}
+
 unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: i64) -> c_int {
     // SAFETY: the file is open.
     let handle = unsafe { handle(file) };
@@ -282,7 +304,6 @@ macro_rules! passes_on {
 }
 
 passes_on! {
-    read = xRead(to: *mut c_void, amount: c_int, at: i64);
     file_size = xFileSize(size: *mut i64);
     lock = xLock(level: c_int);
     unlock = xUnlock(level: c_int);

@@ -11,7 +11,7 @@ use highwater_store::{Inspection, Options, SpanReader, SpanWriter, Store, StoreE
 
 use crate::disk::Random;
 
-const SPANS: u64 = 5;
+pub(crate) const SPANS: u64 = 5;
 /// Writes between two checkpoints of the flow; what is clustered is behind them.
 const CHECKPOINT_EVERY: u64 = 6;
 const CLUSTER_EVERY: u64 = 8;
@@ -137,7 +137,7 @@ impl Traces {
 }
 
 /// How many spans of a trace are there; each is as it was sent, and there once.
-async fn found(store: &Store, n: u64) -> u64 {
+pub(crate) async fn found(store: &Store, n: u64) -> u64 {
     let found = store.trace(trace_id(n), 1_000).await.unwrap();
     let sent = spans(n);
     let mut seen = Vec::new();

@@ -231,7 +231,7 @@ pub enum StoreError {
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 impl StoreError {
-    /// Whether a file is not what was written to it, and not merely out of reach just now.
+    /// Whether what was written to a file cannot be had back from it; see [`crate::engine::sqlite::is_damage`].
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } | Self::DamagedIndex { .. } => true,

@@ -1,7 +1,8 @@
 //! What cannot be read of a partition: set aside, said once, and left out by every reader.
 //!
 //! A damaged block costs its own spans and nothing else: no search fails because of it, and it is read no second time
-//! in the life of the process. It stays in its file, for `highwater store check` and for whoever may know how to save it.
+//! in the life of the process. It stays in its file, for `highwater store check` and for whoever may know how to save it. The
+//! next start knows nothing of it: what a disk did not read for a while is then there again.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -1,5 +1,6 @@
 //! One partition: a file, its readers, and what is known of it in memory.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -252,6 +253,13 @@ impl Partition {
                 what: "the list of segments",
                 source,
             })
+    }
+
+    /// Says that new blocks belong elsewhere, and why.
+    pub(super) fn spoil(&self, reason: &dyn Display) {
+        self.damage
+            .of_file(&format!("no more can be written to it: {reason}"));
+        self.spoiled.store(true, Ordering::Release);
     }
 
     pub(super) fn retire(&self) {

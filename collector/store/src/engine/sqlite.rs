@@ -172,14 +172,22 @@ async fn apply(
     transaction.commit().await
 }
 
-/// Whether SQLite found that the file is not what it wrote, and not merely that it could not be read just now.
+/// Whether what was written cannot be had back: SQLite found that the file is not what it wrote, or the disk does not give
+/// a place of it.
+///
+/// A disk that fails to read for a moment is no different from one with a bad sector. So nothing that is done for damage
+/// may be for ever: what is left out is left out until the next start, and files are kept.
 pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
-    // SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes.
     let code = error
         .as_database_error()
         .and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
-        || matches!(error, sqlx::Error::ColumnDecode { .. })
+    code.is_some_and(|code| {
+        // SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes.
+        matches!(code & 0xff, 11 | 26)
+            // SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ and SQLITE_IOERR_CORRUPTFS; other errors of the disk are of writing,
+            // or of nothing that a file lacks.
+            || matches!(code, 266 | 522 | 8458)
+    }) || matches!(error, sqlx::Error::ColumnDecode { .. })
 }
 
 /// An unsigned number as SQLite can hold it. Instants beyond the year 2262 are cut; exact ones are in the blocks.

@@ -26,6 +26,10 @@ use crate::history::History;
 use crate::options::Options;
 use crate::spans::{SpanWriter, Written};
 
+/// Numbers of blocks that are passed over where the newest file cannot be read at the start: more than it has blocks. It may be
+/// read at the next start, and two blocks of a number would be taken for one that was clustered.
+const BLOCKS_UNSEEN: u64 = 1 << 24;
+
 /// The embedded store of one data directory. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -114,6 +118,7 @@ impl Store {
         let mut last_block = retired_block.max(history.checkpoint_block().await?);
         let (mut partitions, mut unreadable) = (Vec::new(), Vec::from_iter(lost));
         let mut recent = Recent::new(options.recent_spans);
+        let mut newest_unseen = false;
         for listed in catalog.list().await? {
             let file = super::catalog::partition_file(dir, listed.id);
             // A file is never empty from its beginning on: its first page is written with it.
@@ -142,6 +147,7 @@ impl Store {
                     let unread = Damage::new(&file);
                     unread.of_file(&format!("none of it can be read: {}", error.chain()));
                     unreadable.push(unread);
+                    newest_unseen |= !listed.settled;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -151,8 +157,12 @@ impl Store {
                 partition.damage.of_file(&what);
             }
             last_block = last_block.max(partition.facts().last_block);
+            newest_unseen &= listed.settled || partition.facts().blocks == 0;
             sqlite::close_writer(connection).await;
             partitions.push(partition);
+        }
+        if newest_unseen {
+            last_block += BLOCKS_UNSEEN;
         }
         let partitions = without_settled(partitions, &mut catalog).await?;
         let store = Self {
@@ -297,8 +307,8 @@ impl Store {
     }
 }
 
-/// Opens the history. One that is damaged is set aside, and a new one begun: the flow is then counted anew from the
-/// spans, and the history of lag begins now.
+/// Opens the history. One that is damaged, also when it is looked at again, is set aside, and a new one begun: the flow is then
+/// counted anew from the spans, and the history of lag begins now.
 async fn open_history(
     dir: &Path,
     options: &Options,
@@ -306,19 +316,26 @@ async fn open_history(
 ) -> Result<(History, Option<Damage>)> {
     let file = dir.join("history.db");
     let open = || History::open(&file, options.history_retention, options.history_bytes);
-    let error = match open().await {
-        Err(error) => error,
-        Ok(history) => match history.try_reading().await {
-            Ok(()) => return Ok((history, None)),
+    let open_and_read = async || {
+        let history = open().await?;
+        match history.try_reading().await {
+            Ok(()) => Ok(history),
             Err(error) => {
                 history.close().await;
-                error
+                Err(error)
             }
-        },
+        }
     };
-    if !error.is_damage() {
-        return Err(error);
+    let mut opened = open_and_read().await;
+    if opened.as_ref().is_err_and(StoreError::is_damage) {
+        // A disk that did not read for a moment must not cost the whole history.
+        opened = open_and_read().await;
     }
+    let error = match opened {
+        Ok(history) => return Ok((history, None)),
+        Err(error) if error.is_damage() => error,
+        Err(error) => return Err(error),
+    };
     let aside = damage::set_aside(&file, now)?;
     let damage = Damage::new(&file);
     damage.of_file(&format!(
@@ -380,10 +397,7 @@ impl SpanWriter for Store {
         };
         if let Err(source) = write_blocks(connection, &numbered, now).await {
             if sqlite::is_damage(&source) {
-                partition
-                    .damage
-                    .of_file(&format!("no more can be written to it: {source}"));
-                partition.spoiled.store(true, Ordering::Release);
+                partition.spoil(&source);
             }
             return Err(cannot_write(fresh.len(), source));
         }
@@ -397,6 +411,20 @@ impl SpanWriter for Store {
         }
         Ok(written)
     }
+}
+
+/// Opens the newest partition to write; without the blocks of a commit whose end was not seen, where there may be one.
+async fn reopened(partition: &Partition, unsure: bool) -> Result<SqliteConnection> {
+    let mut connection = sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
+    if unsure {
+        remove_after(&mut connection, partition.facts().last_block)
+            .await
+            .map_err(|source| StoreError::Open {
+                file: partition.file.clone(),
+                source,
+            })?;
+    }
+    Ok(connection)
 }
 
 fn cannot_write(spans: usize, source: sqlx::Error) -> StoreError {
@@ -526,16 +554,14 @@ impl Store {
             writer.connection = None;
         }
         if writer.connection.is_none() {
-            let mut connection = sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
-            if writer.unsure {
-                remove_after(&mut connection, partition.facts().last_block)
-                    .await
-                    .map_err(|source| StoreError::Open {
-                        file: partition.file.clone(),
-                        source,
-                    })?;
+            match reopened(&partition, writer.unsure).await {
+                Ok(connection) => writer.connection = Some(connection),
+                // What a commit may have left in it stays: the spans are sent again, and found once.
+                Err(error) if error.is_damage() => {
+                    partition.spoil(&error.chain());
+                }
+                Err(error) => return Err(error),
             }
-            writer.connection = Some(connection);
             writer.unsure = false;
         }
         if self.inner.takes(&partition, now) {
