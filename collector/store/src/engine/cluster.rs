@@ -191,21 +191,25 @@ impl Store {
         target: &Arc<Partition>,
         pace: Pace,
     ) -> Result<Rewritten> {
-        let connection = sqlite::open_writer(&target.file, sqlite::PARTITION).await?;
-        let (inner, source) = (Arc::clone(&self.inner), Arc::clone(source));
-        let (written, connection) = self
-            .on_a_thread(pace, "cluster", async move || {
-                let mut connection = connection;
-                let written = write_by_trace(&inner, &source, &mut connection).await;
-                (written, connection)
-            })
-            .await?;
-        // After a failure, with it goes what was begun.
-        sqlite::close_writer(connection).await;
-        written
+        let (inner, source, target) = (
+            Arc::clone(&self.inner),
+            Arc::clone(source),
+            Arc::clone(target),
+        );
+        self.on_a_thread(pace, "cluster", async move || {
+            let mut connection = sqlite::open_writer(&target.file, sqlite::PARTITION).await?;
+            let written = write_by_trace(&inner, &source, &mut connection).await;
+            // After a failure, with it goes what was begun.
+            sqlite::close_writer(connection).await;
+            written
+        })
+        .await?
     }
 
     /// Runs work on a thread of its own, which gives way to all others where the pace says so.
+    ///
+    /// A connection's thread gives way as the thread does that opens it. So the work opens those that it uses itself, and asks
+    /// nothing of a partition's readers: they would serve look-ups as slowly afterwards.
     pub(super) async fn on_a_thread<T: Send + 'static>(
         &self,
         pace: Pace,
@@ -308,7 +312,8 @@ async fn write_by_trace(
     connection: &mut SqliteConnection,
 ) -> Result<Rewritten> {
     let facts = source.facts();
-    let plan = plan(inner, source).await?;
+    let (mut reader, _) = sqlite::open_reader(&source.file, sqlite::PARTITION).await?;
+    let plan = plan(inner, source, &mut reader).await?;
     let transaction = connection.begin_with("BEGIN IMMEDIATE").await;
     let mut transaction = transaction.map_err(cannot_cluster)?;
     remove_between(&mut transaction, facts.first_block, facts.last_block)
@@ -328,7 +333,7 @@ async fn write_by_trace(
     };
     let mut gathered = Gathered::default();
     for batch in &plan {
-        let (mut sources, spans) = spans_of(inner, source, batch, &mut gathered).await?;
+        let (mut sources, spans) = spans_of(inner, &mut reader, batch, &mut gathered).await?;
         writer.numbers.clear();
         for next in spans.chunks(WARMED) {
             warm(&sources, &gathered, next);
@@ -364,7 +369,11 @@ async fn remove_between(
 }
 
 /// The places of all spans in their new order, cut into batches that fit in memory: (block, row).
-async fn plan(inner: &Inner, source: &Partition) -> Result<Vec<Vec<(u64, u32)>>> {
+async fn plan(
+    inner: &Inner,
+    source: &Partition,
+    reader: &mut SqliteConnection,
+) -> Result<Vec<Vec<(u64, u32)>>> {
     let first = source.facts().first_block;
     let mut places = Vec::with_capacity(source.facts().spans as usize);
     let mut sizes: Vec<(u64, u64)> = Vec::new();
@@ -375,7 +384,7 @@ async fn plan(inner: &Inner, source: &Partition) -> Result<Vec<Vec<(u64, u32)>>>
             sqlx::query("SELECT block, columns FROM head WHERE block > ? ORDER BY block LIMIT ?")
                 .bind(int(after))
                 .bind(BLOCKS_AT_ONCE)
-                .fetch_all(&source.readers)
+                .fetch_all(&mut *reader)
                 .await
                 .map_err(cannot_cluster)?;
         if rows.is_empty() {
@@ -463,7 +472,7 @@ fn warm(sources: &[Source], gathered: &Gathered, spans: &[Moving]) {
 /// Reads spans into `gathered`; gives the blocks they are from, and them in the order of `places`.
 async fn spans_of(
     inner: &Inner,
-    source: &Partition,
+    reader: &mut SqliteConnection,
     places: &[(u64, u32)],
     gathered: &mut Gathered,
 ) -> Result<(Vec<Source>, Vec<Moving>)> {
@@ -486,7 +495,7 @@ async fn spans_of(
              JOIN body b ON b.block = h.block WHERE h.block IN (SELECT value FROM json_each(?)) ORDER BY h.block",
         )
         .bind(format!("{wanted:?}"))
-        .fetch_all(&source.readers)
+        .fetch_all(&mut *reader)
         .await
         .map_err(cannot_cluster)?;
         let mut rows = rows.iter();

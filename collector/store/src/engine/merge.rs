@@ -9,6 +9,7 @@
 //!   leaves under that number is removed by the next attempt, which takes the same number.
 //! - Memory is a bucket of each of the eight.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sqlx::sqlite::SqliteConnection;
@@ -45,16 +46,15 @@ impl Store {
         if partition.unmergeable.load(Ordering::Acquire) {
             return Ok(());
         }
-        let connection = sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
-        let inner = std::sync::Arc::clone(&self.inner);
-        let (merged, connection) = self
+        let (inner, file) = (Arc::clone(&self.inner), partition.file.clone());
+        let merged = self
             .on_a_thread(pace, "merge", async move || {
-                let mut connection = connection;
+                let mut connection = sqlite::open_writer(&file, sqlite::PARTITION).await?;
                 let merged = merge_all(&inner, &mut connection).await;
-                (merged, connection)
+                sqlite::close_writer(connection).await;
+                merged
             })
             .await?;
-        sqlite::close_writer(connection).await;
         if let Err(error) = &merged
             && error.is_damage()
         {

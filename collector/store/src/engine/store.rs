@@ -21,6 +21,7 @@ use super::{retain, room, sqlite};
 use crate::block::body::Body;
 use crate::block::encode::{EncodedBlock, OpenBlock, RawBlock, blocks};
 use crate::block::recent::{Identity, IdentitySet, Recent, identity};
+use crate::block::runs::Index;
 use crate::error::{Result, StoreError};
 use crate::history::History;
 use crate::options::Options;
@@ -620,43 +621,63 @@ impl Store {
         });
     }
 
-    /// Packs full segments, one after the other: `segment` must never name a block before one that is not packed.
+    /// Packs full segments, one after the other: `segment` must never name a block before one that is not packed. A file
+    /// that cannot be written keeps its own in memory, and gives its error when the others are done.
     async fn seal_frozen(&self) -> Result<()> {
         let inner = &self.inner;
         let _one_at_a_time = inner.sealing.lock().await;
+        let mut outcome = Ok(());
         for partition in inner.partitions().iter() {
             while let Some(segment) = partition.frozen() {
-                let packing = Arc::clone(&segment);
-                let rows = tokio::task::spawn_blocking(move || packing.pack())
-                    .await
-                    .map_err(StoreError::Background)?;
-                let writer = &mut *inner.writer.lock().await;
-                let newest = inner.partitions().last().cloned();
-                let is_newest = newest.is_some_and(|newest| Arc::ptr_eq(&newest, partition));
-                let outcome = match writer.connection.as_mut() {
-                    Some(connection) if is_newest && !writer.unsure => {
-                        let outcome =
-                            write_segment(connection, &segment, rows, partition.attributes).await;
-                        if outcome.is_err() {
-                            writer.connection = None;
-                        }
-                        outcome
-                    }
-                    // SQLite has one writer a file: a second connection is right only because the lock is held.
-                    _ => {
-                        let mut connection =
-                            sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
-                        let outcome =
-                            write_segment(&mut connection, &segment, rows, partition.attributes)
-                                .await;
-                        sqlite::close_writer(connection).await;
-                        outcome
-                    }
-                };
-                outcome.map_err(|source| StoreError::WriteIndex { source })?;
-                partition.sealed(&segment);
+                if let Err(error) = self.seal(partition, &segment).await {
+                    outcome = outcome.and(Err(error));
+                    break;
+                }
             }
         }
+        outcome
+    }
+
+    async fn seal(&self, partition: &Arc<Partition>, segment: &Arc<Index>) -> Result<()> {
+        let inner = &self.inner;
+        let packing = Arc::clone(segment);
+        let rows = tokio::task::spawn_blocking(move || packing.pack())
+            .await
+            .map_err(StoreError::Background)?;
+        let is_newest = || {
+            let partitions = inner.partitions();
+            partitions
+                .last()
+                .is_some_and(|newest| Arc::ptr_eq(newest, partition))
+        };
+        // SQLite has one writer a file. What is the newest no more takes nothing but its index, which is written here only:
+        // nobody waits for that. While this waits for the newest, another may become it.
+        let mut writer = None;
+        if is_newest() {
+            writer = Some(inner.writer.lock().await).filter(|_| is_newest());
+        }
+        let own = writer.as_mut().filter(|writer| !writer.unsure);
+        let outcome = match own.and_then(|writer| writer.connection.as_mut()) {
+            Some(connection) => {
+                let outcome = write_segment(connection, segment, rows, partition.attributes).await;
+                if outcome.is_err()
+                    && let Some(writer) = &mut writer
+                {
+                    writer.connection = None;
+                }
+                outcome
+            }
+            None => {
+                let mut connection =
+                    sqlite::open_writer(&partition.file, sqlite::PARTITION).await?;
+                let outcome =
+                    write_segment(&mut connection, segment, rows, partition.attributes).await;
+                sqlite::close_writer(connection).await;
+                outcome
+            }
+        };
+        outcome.map_err(|source| StoreError::WriteIndex { source })?;
+        partition.sealed(segment);
         Ok(())
     }
 }
