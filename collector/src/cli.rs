@@ -49,6 +49,8 @@ pub(crate) enum StoreCommand {
         at: StoreFlags,
     },
     /// Sizes by file, spans, bytes a span, oldest and newest, and when retention will begin to remove
+    ///
+    /// Exit code 0: all is well; 1: a file is damaged, and its spans are not counted.
     Stats {
         #[command(flatten)]
         at: StoreFlags,
@@ -74,7 +76,8 @@ pub(crate) enum StoreCommand {
     /// Copy the data directory; what was acknowledged before is in the copy
     ///
     /// The copy is a data directory itself: start a collector on it with --data-dir. Needs the space of the original
-    /// at most. A copy that was cut off has no catalog.db, and is not taken for a store.
+    /// at most. A copy that was cut off has no catalog.db, and is not taken for a store. A damaged file is copied as it is. Exit
+    /// code 0: all is well; 1: a file is damaged, or the copy could not be made.
     Backup {
         #[command(flatten)]
         at: StoreFlags,

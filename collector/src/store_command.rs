@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use highwater_model::UnixNanos;
-use highwater_store::{BackedUp, Checked, Inspection, Usage};
+use highwater_store::{BackedUp, Checked, Finding, Inspection, Usage};
 use serde_json::{Value, json};
 
 use crate::app::now;
@@ -30,11 +30,7 @@ pub(crate) fn run(command: StoreCommand) -> Result<ExitCode> {
             StoreCommand::Check { at } => {
                 let checked = open(&at, Flags::default())?.0.check().await?;
                 print(&at, &check_json(&checked), &check_text(&checked))?;
-                Ok(if checked.findings.is_empty() {
-                    ExitCode::SUCCESS
-                } else {
-                    ExitCode::FAILURE
-                })
+                Ok(exit_code(&checked.findings))
             }
             StoreCommand::Stats {
                 at,
@@ -52,7 +48,7 @@ pub(crate) fn run(command: StoreCommand) -> Result<ExitCode> {
                 let forecast = Forecast::of(&usage, &settings, now);
                 let text = stats_text(&usage, forecast.as_ref(), now);
                 print(&at, &stats_json(&usage, forecast.as_ref()), &text)?;
-                Ok(ExitCode::SUCCESS)
+                Ok(exit_code(&usage.findings))
             }
             StoreCommand::Export { at, trace } => {
                 let (inspection, _) = open(&at, Flags::default())?;
@@ -61,17 +57,26 @@ pub(crate) fn run(command: StoreCommand) -> Result<ExitCode> {
             StoreCommand::Backup { at, to } => {
                 let (inspection, _) = open(&at, Flags::default())?;
                 let done = inspection.back_up(&to).await?;
-                let text = format!(
+                let mut text = format!(
                     "{} files, {} copied to {}\n",
                     done.files,
                     ByteSize(done.bytes),
                     to.display()
                 );
+                text += &findings_text(&done.findings);
                 print(&at, &backup_json(&done), &text)?;
-                Ok(ExitCode::SUCCESS)
+                Ok(exit_code(&done.findings))
             }
         }
     })
+}
+
+fn exit_code(findings: &[Finding]) -> ExitCode {
+    if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Finds the data directory as the collector would.
@@ -103,9 +108,6 @@ fn write_out(text: &str) -> Result<()> {
 }
 
 fn check_json(checked: &Checked) -> Value {
-    let findings = checked.findings.iter().map(
-        |finding| json!({ "file": finding.file, "block": finding.block, "what": finding.what }),
-    );
     json!({
         "ok": checked.findings.is_empty(),
         "files": checked.files,
@@ -114,7 +116,7 @@ fn check_json(checked: &Checked) -> Value {
         "spans": checked.spans,
         "segments": checked.segments,
         "segments_skipped": checked.segments_skipped,
-        "findings": findings.collect::<Vec<_>>(),
+        "findings": findings_json(&checked.findings),
     })
 }
 
@@ -131,18 +133,31 @@ fn check_text(checked: &Checked) -> String {
         let skipped = checked.segments_skipped;
         text += &format!("{skipped} segments not compared, since a block of theirs is damaged\n");
     }
-    for finding in checked.findings.iter().take(FINDINGS_SHOWN) {
+    text += &findings_text(&checked.findings);
+    if checked.findings.is_empty() {
+        text += "all is well\n";
+    }
+    text
+}
+
+fn findings_json(findings: &[Finding]) -> Value {
+    let findings = findings.iter().map(
+        |finding| json!({ "file": finding.file, "block": finding.block, "what": finding.what }),
+    );
+    findings.collect()
+}
+
+fn findings_text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings.iter().take(FINDINGS_SHOWN) {
         let block = finding
             .block
             .map_or_else(String::new, |block| format!(" block {block}"));
         text += &format!("damaged  {}{block}: {}\n", finding.file, finding.what);
     }
-    match checked.findings.len() {
-        0 => text += "all is well\n",
-        all if all > FINDINGS_SHOWN => {
-            text += &format!("and {} more; --json prints all\n", all - FINDINGS_SHOWN);
-        }
-        _ => {}
+    if findings.len() > FINDINGS_SHOWN {
+        let more = findings.len() - FINDINGS_SHOWN;
+        text += &format!("and {more} more; --json prints all\n");
     }
     text
 }
@@ -208,6 +223,7 @@ fn stats_json(usage: &Usage, forecast: Option<&Forecast>) -> Value {
             "disk_full_in_s": seconds(forecast.disk_full_in),
         })),
         "files": files.collect::<Vec<_>>(),
+        "findings": findings_json(&usage.findings),
     })
 }
 
@@ -242,6 +258,7 @@ fn stats_text(usage: &Usage, forecast: Option<&Forecast>, now: UnixNanos) -> Str
         text += &format!(", {bytes:.0} bytes a span");
     }
     text += "\n";
+    text += &findings_text(&usage.findings);
     if let Some(free) = usage.free_bytes {
         text += &format!("{} free on the disk\n", ByteSize(free));
     }
@@ -290,7 +307,12 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 fn backup_json(done: &BackedUp) -> Value {
-    json!({ "files": done.files, "bytes": done.bytes, "flow_block": done.last_block })
+    json!({
+        "files": done.files,
+        "bytes": done.bytes,
+        "flow_block": done.last_block,
+        "findings": findings_json(&done.findings),
+    })
 }
 
 fn instant(at: UnixNanos) -> String {

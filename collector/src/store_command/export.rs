@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::write_out;
 
-/// Prints the trace. Exit code 1, beside what could be read, when a damaged block may have held more of it.
+/// Prints the trace. Exit code 1, beside what could be read, when a damaged block, or file, may have held more of it.
 pub(super) async fn run(inspection: &Inspection, trace: &str) -> Result<ExitCode> {
     let Some(id) = TraceId::from_hex(trace) else {
         bail!("--trace {trace:?} is not a trace id: 32 hexadecimal digits");
@@ -23,11 +23,17 @@ pub(super) async fn run(inspection: &Inspection, trace: &str) -> Result<ExitCode
             found.damaged
         );
     }
+    for finding in &found.findings {
+        eprintln!(
+            "highwater: {} is damaged, and may hold spans of this trace: {}",
+            finding.file, finding.what
+        );
+    }
     ensure!(!found.parts.is_empty(), "there is no trace {trace} here");
     let request = request(&found.parts)?;
     let json = serde_json::to_string(&request).context("cannot write the trace as JSON")?;
     write_out(&(json + "\n"))?;
-    Ok(if found.damaged.is_empty() {
+    Ok(if found.damaged.is_empty() && found.findings.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -241,6 +241,7 @@ impl StoreError {
             | Self::ReadHistory { source, .. }
             | Self::Catalog { source, .. }
             | Self::WriteSpans { source, .. }
+            | Self::Copy { source, .. }
             | Self::Cluster { source } => crate::engine::sqlite::is_damage(source),
             _ => false,
         }

@@ -297,3 +297,66 @@ async fn is_read_whole_and_written_on(dir: &tempfile::TempDir, alerts: usize) {
     assert_eq!(store.trace(trace_id(7), 100).await.unwrap().spans.len(), 5);
     store.close().await;
 }
+
+/// Overwrites a file behind its first page, as far as its data goes.
+fn spoil(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[16 * 1024..].fill(0x5A);
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_file_costs_a_backup_usage_and_an_export_that_file_only() {
+    let engine = Sqlite::new(options());
+    filled(&engine).await.close().await;
+    let inspection = Inspection::new(engine.dir.path()).unwrap();
+    let whole = inspection.usage(at(0)).await.unwrap();
+    let is_of_spans = |file: &&crate::engine::FileUsage| file.spans.is_some();
+    let names: Vec<_> = whole.files.iter().filter(is_of_spans).collect();
+    let (damaged, missing) = (names[0], names[2]);
+    spoil(&engine.dir.path().join(&damaged.file));
+    std::fs::remove_file(engine.dir.path().join(&missing.file)).unwrap();
+    let lost = damaged.spans.unwrap().spans + missing.spans.unwrap().spans;
+
+    let usage = inspection.usage(at(0)).await.unwrap();
+    let files = |findings: &[crate::engine::Finding]| -> Vec<String> {
+        findings.iter().map(|found| found.file.clone()).collect()
+    };
+    let expected = vec![damaged.file.clone(), missing.file.clone()];
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(files(&usage.findings)), sorted(expected.clone()));
+    assert_eq!(usage.spans, whole.spans - lost);
+    let mut exported = 0;
+    for n in 0..120 {
+        let trace = inspection.trace(trace_id(n)).await.unwrap();
+        assert_eq!(sorted(files(&trace.findings)), sorted(expected.clone()));
+        exported += trace
+            .parts
+            .iter()
+            .map(|part| part.spans.len())
+            .sum::<usize>() as u64;
+    }
+    assert_eq!(exported, usage.spans);
+
+    let copy = tempfile::tempdir().unwrap();
+    let done = inspection.back_up(copy.path()).await.unwrap();
+    assert_eq!(
+        sorted(files(&done.findings)),
+        sorted(expected),
+        "{:?}",
+        done.findings
+    );
+    let same = |name: &String| {
+        let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
+        read(engine.dir.path()) == read(copy.path())
+    };
+    assert!(same(&damaged.file));
+    let of_copy = Inspection::new(copy.path()).unwrap();
+    assert_eq!(
+        of_copy.usage(at(0)).await.unwrap().spans,
+        whole.spans - lost
+    );
+}

@@ -4,11 +4,14 @@
 //! copied at one moment, so their order matters:
 //!
 //! - History first: the flow's last block is then in the copy of a partition, and a start replays what came after.
-//! - Then the partitions in order of arrival, then those by trace: what is moved from the first to the second meanwhile
-//!   is in one copy at least, and in both at most, which a start puts right.
-//! - A partition that was the newest when it was copied, and is not any more, is copied again, so that there is no gap
-//!   between it and the next.
+//! - Then the partitions that are listed after that, in order of arrival. What arrives in a later one arrived after the
+//!   copy was begun, and is not in it: the copy ends within the last of these.
+//! - Then those by trace: what is moved meanwhile is in one copy at least, and in both at most, which a start puts right. Where
+//!   one in order of arrival was gone when its turn came, the file that it was moved to may have been begun since: those that the
+//!   catalog has by then are copied too. Each has all that was moved before it was begun, so there is no gap.
 //! - The catalog last: without it a copy that was cut off is not taken for a store.
+//!
+//! A file that is damaged is copied byte by byte, so that whoever may know how to save something of it has it in the copy.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,56 +19,47 @@ use std::path::{Path, PathBuf};
 
 use sqlx::Connection;
 
-use super::{CATALOG, HISTORY, Inspection, Listing};
+use super::{CATALOG, Finding, HISTORY, Inspection, Listing, name};
 use crate::engine::catalog::{Listed, partition_file};
+use crate::engine::retain::files;
 use crate::engine::sqlite::{self, Migrations, int};
-use crate::error::{Result, StoreError};
+use crate::error::{Result, StoreError, chain};
 
-/// Passes over the catalog; each but the first copies what was begun during the one before.
-const PASSES: usize = 5;
-
-/// A copy that is whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// A copy that is whole, but for what is damaged.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BackedUp {
     /// Files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Every block up to this one is in it, as far as it was kept; later ones may be.
+    /// Every block up to this one is in it, as far as it was kept; later ones may be. 0 when the history does not say.
     pub last_block: u64,
+    /// Files that SQLite cannot copy, since they are damaged, and what was done instead; empty when all is well.
+    pub findings: Vec<Finding>,
 }
 
 impl Inspection {
     /// Copies the directory to `to`, which is made, or is empty. Needs the space of the original at most.
     ///
     /// What was acknowledged before the call is in the copy. A running collector is not slowed but by the reading; its
-    /// newest log grows until its file is copied.
+    /// newest log grows until its file is copied. What is damaged is in the answer, and no error.
     ///
     /// # Errors
-    /// When a file cannot be read or the copy not be written; what there is of it then has no catalog.
+    /// When the catalog cannot be read or the copy not be written; what there is of it then has no catalog.
     pub async fn back_up(&self, to: &Path) -> Result<BackedUp> {
         make_empty(to)?;
-        let last_block = self.checkpoint_block().await?;
-        if self.history().is_file() {
-            copy(&self.history(), &to.join(HISTORY), sqlite::HISTORY).await?;
+        let mut copying = Copying::new(self, to);
+        let last_block = copying.history().await?;
+        let listing = self.list().await?;
+        let moved = copying.arrivals(&listing).await?;
+        copying.settled(&listing).await?;
+        if moved {
+            copying.settled(&self.list().await?).await?;
         }
-        let mut copied: BTreeMap<i64, Copied> = BTreeMap::new();
-        let mut listing = self.list().await?;
-        for _ in 0..PASSES {
-            self.copy_partitions(&listing, to, &mut copied).await?;
-            let now = self.list().await?;
-            let all = now.partitions.iter().all(|listed| {
-                let copied = copied.get(&listed.id);
-                copied.is_some_and(|copied| !copied.newest || is_newest(listed, &now))
-            });
-            listing = now;
-            if all {
-                break;
-            }
-        }
-        self.write_catalog(to, &copied).await?;
+        copying.write_catalog().await?;
         let mut done = BackedUp {
             last_block,
+            findings: copying.findings,
             ..BackedUp::default()
         };
         for entry in std::fs::read_dir(to).map_err(|source| cannot_write(to, source))? {
@@ -75,46 +69,117 @@ impl Inspection {
         }
         Ok(done)
     }
+}
 
-    async fn copy_partitions(
-        &self,
-        listing: &Listing,
-        to: &Path,
-        copied: &mut BTreeMap<i64, Copied>,
-    ) -> Result<()> {
-        let mut partitions = listing.partitions.clone();
-        partitions.sort_by_key(|listed| (listed.settled, listed.id));
-        for listed in partitions {
-            let newest = is_newest(&listed, listing);
-            if copied
-                .get(&listed.id)
-                .is_some_and(|copied| newest || !copied.newest)
-            {
-                continue;
+/// A copy on its way.
+struct Copying<'a> {
+    from: &'a Inspection,
+    to: &'a Path,
+    copied: BTreeMap<i64, Listed>,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Copying<'a> {
+    fn new(from: &'a Inspection, to: &'a Path) -> Self {
+        Self {
+            from,
+            to,
+            copied: BTreeMap::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Copies the history, and gives the last block that its flow has seen.
+    async fn history(&mut self) -> Result<u64> {
+        let (from, target) = (self.from.history(), self.to.join(HISTORY));
+        if !from.is_file() {
+            return Ok(0);
+        }
+        let last_block = match self.from.checkpoint_block().await {
+            Err(error) if error.is_damage() => 0,
+            read => read?,
+        };
+        match copy(&from, &target, sqlite::HISTORY).await {
+            Err(error) if error.is_damage() => {
+                self.as_it_is(&from, &target, sqlite::HISTORY, &error).await;
             }
-            let (from, target) = (self.partition(&listed), partition_file(to, listed.id));
-            if target.exists() {
-                std::fs::remove_file(&target).map_err(|source| cannot_write(to, source))?;
-            }
-            match copy(&from, &target, sqlite::PARTITION).await {
-                Ok(()) => {
-                    copied.insert(listed.id, Copied { listed, newest });
-                }
-                // Retired or clustered meanwhile.
-                Err(_) if !self.still_has(&listed).await? => {
-                    let _ = std::fs::remove_file(&target);
-                    copied.remove(&listed.id);
-                }
-                Err(error) => return Err(error),
+            copied => copied?,
+        }
+        Ok(last_block)
+    }
+
+    /// Copies those in order of arrival; true when one of them was gone.
+    async fn arrivals(&mut self, listing: &Listing) -> Result<bool> {
+        let mut gone = false;
+        for listed in listing.partitions.iter().filter(|listed| !listed.settled) {
+            gone |= !self.partition(listed).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Copies those by trace that are not copied yet.
+    async fn settled(&mut self, listing: &Listing) -> Result<()> {
+        for listed in listing.partitions.iter().filter(|listed| listed.settled) {
+            if !self.copied.contains_key(&listed.id) {
+                self.partition(listed).await?;
             }
         }
         Ok(())
     }
 
+    /// Copies a partition; false when it was retired or clustered meanwhile.
+    async fn partition(&mut self, listed: &Listed) -> Result<bool> {
+        let (from, target) = (
+            self.from.partition(listed),
+            partition_file(self.to, listed.id),
+        );
+        if let Err(error) = copy(&from, &target, sqlite::PARTITION).await {
+            remove(&target);
+            if !self.from.still_has(listed).await? {
+                return Ok(false);
+            }
+            if from.is_file() && !error.is_damage() {
+                return Err(error);
+            }
+            let there = self.as_it_is(&from, &target, sqlite::PARTITION, &error);
+            if !there.await {
+                return Ok(true);
+            }
+        }
+        self.copied.insert(listed.id, *listed);
+        Ok(true)
+    }
+
+    /// Copies a damaged file as it is, and says so; false when even that fails, and it is left out.
+    async fn as_it_is(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        migrations: Migrations,
+        error: &StoreError,
+    ) -> bool {
+        remove(to);
+        let copied = copy_bytes(from, to, migrations).await;
+        let what = match &copied {
+            Ok(()) => format!("copied as it is, since it is damaged: {}", chain(error)),
+            Err(cause) => {
+                remove(to);
+                format!("left out: {}: {cause}", chain(error))
+            }
+        };
+        self.findings.push(Finding {
+            file: name(from),
+            block: None,
+            what,
+        });
+        copied.is_ok()
+    }
+
     /// The catalog of the copy lists what was copied, and is there at once or not at all.
-    async fn write_catalog(&self, to: &Path, copied: &BTreeMap<i64, Copied>) -> Result<()> {
+    async fn write_catalog(&self) -> Result<()> {
+        let to = self.to;
         let part = to.join("catalog.part");
-        copy(&self.catalog(), &part, sqlite::CATALOG).await?;
+        copy(&self.from.catalog(), &part, sqlite::CATALOG).await?;
         // Brought to the present format, so that it has all columns.
         let mut connection = sqlite::open_writer(&part, sqlite::CATALOG).await?;
         let write = async {
@@ -122,7 +187,7 @@ impl Inspection {
             sqlx::query("DELETE FROM partition")
                 .execute(&mut *transaction)
                 .await?;
-            for Copied { listed, .. } in copied.values() {
+            for listed in self.copied.values() {
                 sqlx::query(
                     "INSERT INTO partition (id, opens, closes, settled) VALUES (?, ?, ?, ?)",
                 )
@@ -141,7 +206,7 @@ impl Inspection {
             connection.close().await
         };
         write.await.map_err(|source| StoreError::Copy {
-            file: self.catalog(),
+            file: self.from.catalog(),
             source,
         })?;
         let rename = || {
@@ -150,18 +215,6 @@ impl Inspection {
         };
         rename().map_err(|source| cannot_write(to, source))
     }
-}
-
-/// A partition in the copy.
-struct Copied {
-    listed: Listed,
-    /// Spans arrived in it when it was copied.
-    newest: bool,
-}
-
-fn is_newest(listed: &Listed, listing: &Listing) -> bool {
-    let arrivals = listing.partitions.iter().filter(|other| !other.settled);
-    !listed.settled && arrivals.map(|other| other.id).max() == Some(listed.id)
 }
 
 fn make_empty(to: &Path) -> Result<()> {
@@ -197,4 +250,134 @@ async fn copy(from: &Path, to: &Path, migrations: Migrations) -> Result<()> {
         .await
         .map_err(StoreError::Background)?
         .map_err(|source| cannot_write(to, source))
+}
+
+/// Copies a database and its log byte by byte.
+async fn copy_bytes(from: &Path, to: &Path, migrations: Migrations) -> std::io::Result<()> {
+    // As long as one reads, the log is not begun anew, and nothing is moved into the file that it does not have: the two
+    // belong together. Who cannot read it cannot write to it either.
+    let mut reader = sqlite::open_reader(from, migrations).await.ok();
+    if let Some((connection, _)) = &mut reader {
+        for statement in ["BEGIN", "SELECT count(*) FROM sqlite_schema"] {
+            let _ = sqlx::query(statement).execute(&mut *connection).await;
+        }
+    }
+    let [file, log, _] = files(from);
+    let [to, to_log, _] = files(to);
+    let copied = tokio::task::spawn_blocking(move || {
+        std::fs::copy(&file, &to)?;
+        File::open(&to)?.sync_all()?;
+        if log.is_file() {
+            std::fs::copy(&log, &to_log)?;
+            File::open(&to_log)?.sync_all()?;
+        }
+        Ok(())
+    });
+    let copied = copied.await.unwrap_or_else(|error| Err(error.into()));
+    if let Some((connection, _)) = reader {
+        let _ = connection.close().await;
+    }
+    copied
+}
+
+/// Removes what there is of a copy that failed. Where that fails too, no catalog lists it.
+fn remove(file: &Path) {
+    for file in files(file) {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Copying;
+    use crate::engine::{Inspection, Store};
+    use crate::options::Options;
+    use crate::spans::{SpanReader, SpanWriter};
+    use crate::testing::{at, batch, origin, plain, trace_id};
+
+    fn options() -> Options {
+        Options {
+            partition_spans: 20,
+            seal_spans: 10,
+            block_spans: 4,
+            ..Options::default()
+        }
+    }
+
+    /// Commits of one trace of five spans.
+    async fn write(store: &Store, traces: std::ops::Range<u64>) {
+        for n in traces {
+            let spans: Vec<_> = (0..5)
+                .map(|i| (origin("shop"), plain(n, i, at(n))))
+                .collect();
+            store.write(&[batch(&spans)], at(n)).await.unwrap();
+        }
+    }
+
+    /// Writes by trace what is not in the newest file.
+    async fn cluster(store: &Store) {
+        let last = store.last_block();
+        store.history().save_flow(&[], b"", last).await.unwrap();
+        store.settle().await.unwrap();
+    }
+
+    /// How many of the first traces are there; none may be behind one that is not.
+    async fn traces_of(copy: &Path) -> u64 {
+        let checked = Inspection::new(copy).unwrap().check().await.unwrap();
+        assert_eq!(checked.findings, []);
+        let store = Store::open(copy, options(), at(0)).await.unwrap();
+        let (mut there, mut gap) = (0, false);
+        for n in 0..100 {
+            let found = store.trace(trace_id(n), 100).await.unwrap().spans.len();
+            assert!(found == 0 || (found == 5 && !gap), "trace {n}: {found}");
+            gap |= found == 0;
+            there += u64::from(found > 0);
+        }
+        store.close().await;
+        there
+    }
+
+    #[tokio::test]
+    async fn what_is_clustered_at_any_step_of_a_backup_is_in_it_without_a_gap() {
+        for (step, first) in (0..4).flat_map(|step| [(step, 10), (step, 30)]) {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path(), options(), at(0)).await.unwrap();
+            write(&store, 0..10).await;
+            // With a file by trace that the later spans are moved to, and without one.
+            if first == 30 {
+                cluster(&store).await;
+            }
+            write(&store, 10..first).await;
+            let inspection = Inspection::new(dir.path()).unwrap();
+            let copy = tempfile::tempdir().unwrap();
+            let mut copying = Copying::new(&inspection, copy.path());
+            copying.history().await.unwrap();
+            // The newest is closed, and others after it, and all of them are moved.
+            let goes_on = async |now: u64| {
+                if now == step {
+                    write(&store, first..first + 20).await;
+                    cluster(&store).await;
+                }
+            };
+            let listing = inspection.list().await.unwrap();
+            goes_on(0).await;
+            let moved = copying.arrivals(&listing).await.unwrap();
+            assert_eq!(moved, step == 0);
+            goes_on(1).await;
+            copying.settled(&listing).await.unwrap();
+            goes_on(2).await;
+            if moved {
+                let now = inspection.list().await.unwrap();
+                goes_on(3).await;
+                copying.settled(&now).await.unwrap();
+            }
+            copying.write_catalog().await.unwrap();
+            assert_eq!(copying.findings, []);
+            store.close().await;
+            let there = traces_of(copy.path()).await;
+            assert!(there >= first, "step {step}: {there} of {first}");
+        }
+    }
 }

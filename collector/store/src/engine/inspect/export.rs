@@ -7,7 +7,7 @@ use highwater_model::TraceId;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
-use super::{BODY, HEAD, Inspection, blob, metas, segments};
+use super::{BODY, Finding, HEAD, Inspection, blob, metas, segments};
 use crate::block::Corrupt;
 use crate::block::body::Body;
 use crate::block::bytes::decompress;
@@ -37,6 +37,8 @@ pub struct Exported {
     pub parts: Vec<TracePart>,
     /// Blocks that could not be read, and so may hold more of it.
     pub damaged: Vec<u64>,
+    /// Files of which the blocks could not be found, and so may hold more of it.
+    pub findings: Vec<Finding>,
 }
 
 #[derive(Default)]
@@ -51,7 +53,7 @@ impl Inspection {
     /// half a million spans.
     ///
     /// # Errors
-    /// When a file cannot be read. A damaged block is in the answer instead.
+    /// When the catalog cannot be read. A damaged block, or file, is in the answer instead.
     pub async fn trace(&self, id: TraceId) -> Result<Exported> {
         let mut collected = Collected::default();
         // Those in order of arrival first: what is moved meanwhile is then found where it was moved to.
@@ -68,10 +70,9 @@ impl Inspection {
                         source,
                     })
             };
-            if let Err(error) = found.await
-                && self.still_has(&listed).await?
-            {
-                return Err(error);
+            if let Err(error) = found.await {
+                let finding = self.unread(&listed, error).await?;
+                collected.exported.findings.extend(finding);
             }
         }
         Ok(collected.exported)

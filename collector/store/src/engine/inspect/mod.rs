@@ -16,7 +16,7 @@ use sqlx::{Connection, Row};
 
 use super::catalog::{Listed, partition_file};
 use super::sqlite::{self, int, unsigned};
-use crate::error::{Result, StoreError};
+use crate::error::{Result, StoreError, chain};
 
 pub use backup::BackedUp;
 pub use check::{Checked, Finding};
@@ -84,6 +84,23 @@ impl Inspection {
     async fn still_has(&self, listed: &Listed) -> Result<bool> {
         let now = self.list().await?;
         Ok(now.partitions.iter().any(|other| other.id == listed.id))
+    }
+
+    /// What it means that a partition cannot be read: a finding where it is damaged or missing, and nothing where it was
+    /// removed meanwhile.
+    async fn unread(&self, listed: &Listed, error: StoreError) -> Result<Option<Finding>> {
+        if !self.still_has(listed).await? {
+            return Ok(None);
+        }
+        let file = self.partition(listed);
+        if file.is_file() && !error.is_damage() {
+            return Err(error);
+        }
+        Ok(Some(Finding {
+            file: name(&file),
+            block: None,
+            what: chain(&error),
+        }))
     }
 
     /// The last block that the flow's checkpoint has in it; 0 when there is none.

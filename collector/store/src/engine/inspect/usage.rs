@@ -5,7 +5,7 @@ use std::time::Duration;
 use highwater_model::UnixNanos;
 use sqlx::{Connection, Row};
 
-use super::{Inspection, bytes_of, name};
+use super::{Finding, Inspection, bytes_of, name};
 use crate::engine::sqlite::{self, int, unsigned};
 use crate::error::{Result, StoreError};
 
@@ -19,7 +19,7 @@ pub struct FileUsage {
     pub file: String,
     /// Bytes, its log included.
     pub bytes: u64,
-    /// What it holds, where that is spans.
+    /// What it holds, where that is spans, and can be read.
     pub spans: Option<SpansUsage>,
 }
 
@@ -59,6 +59,8 @@ pub struct Usage {
     pub day_spans: u64,
     /// Bytes that the file system has left for this user; `None` when it does not say.
     pub free_bytes: Option<u64>,
+    /// Files whose spans could not be counted, since they are damaged. Their bytes are counted.
+    pub findings: Vec<Finding>,
 }
 
 impl Usage {
@@ -86,7 +88,7 @@ impl Inspection {
     /// Measures files and counts what is in them. Reads the list of blocks, not the blocks.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// When the catalog cannot be read. A damaged file is in the answer instead.
     pub async fn usage(&self, now: UnixNanos) -> Result<Usage> {
         let mut usage = Usage::default();
         for file in [self.catalog(), self.history()] {
@@ -100,27 +102,33 @@ impl Inspection {
             let file = self.partition(&listed);
             let day = now - DAY;
             let read = count(&file, day).await;
-            let (mut spans, day_spans) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    if self.still_has(&listed).await? {
-                        return Err(error);
+            let (spans, day_spans) = match read {
+                Ok((spans, day_spans)) => (Some(spans), day_spans),
+                Err(error) => match self.unread(&listed, error).await? {
+                    Some(finding) => {
+                        usage.findings.push(finding);
+                        (None, 0)
                     }
-                    continue;
-                }
+                    None => continue,
+                },
             };
-            spans.by_trace = listed.settled;
+            let spans = spans.map(|spans| SpansUsage {
+                by_trace: listed.settled,
+                ..spans
+            });
             let bytes = bytes_of(&file);
             usage.span_bytes += bytes;
-            usage.spans += spans.spans;
-            usage.blocks += spans.blocks;
             usage.day_spans += day_spans;
-            usage.oldest = usage.oldest.into_iter().chain(spans.oldest).min();
-            usage.newest = usage.newest.max(spans.newest);
+            if let Some(spans) = spans {
+                usage.spans += spans.spans;
+                usage.blocks += spans.blocks;
+                usage.oldest = usage.oldest.into_iter().chain(spans.oldest).min();
+                usage.newest = usage.newest.max(spans.newest);
+            }
             usage.files.push(FileUsage {
                 file: name(&file),
                 bytes,
-                spans: Some(spans),
+                spans,
             });
         }
         usage.bytes = usage.files.iter().map(|file| file.bytes).sum();
