@@ -79,7 +79,7 @@ struct Rewritten {
 
 impl Store {
     /// Clusters the oldest partition that is full and that the flow's checkpoint has in it; `None` when there is
-    /// none. Dropping the future does not stop what has begun.
+    /// none, or no room on the disk for it. Dropping the future does not stop what has begun.
     ///
     /// # Errors
     /// When a file cannot be read or written; nothing has changed then.
@@ -130,7 +130,7 @@ impl Store {
         Ok(Some(done))
     }
 
-    /// The oldest partition that can be clustered, and the settled one before it, where its spans belong in that.
+    /// The oldest partition that can be clustered, where the disk has room for it, and the settled one before it, where its spans belong in that.
     async fn next_to_cluster(&self) -> Result<Option<(Arc<Partition>, Option<Arc<Partition>>)>> {
         let inner = &self.inner;
         let replayed = inner.history.checkpoint_block().await?;
@@ -150,6 +150,10 @@ impl Store {
             return Ok(None);
         };
         let source = Arc::clone(&closed[place]);
+        if !self.has_room_to_cluster(&source) {
+            tracing::debug!(file = %source.file.display(), "no room on the disk to cluster a partition");
+            return Ok(None);
+        }
         let before = place.checked_sub(1).map(|before| &closed[before]);
         let target = before.filter(|before| {
             let (settled, arrived) = (&before.listed, &source.listed);

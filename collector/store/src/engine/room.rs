@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use highwater_model::UnixNanos;
 
+use super::partition::Partition;
 use super::store::Store;
 use crate::error::{Result, StoreError};
 
@@ -64,6 +65,17 @@ impl Store {
     /// Whether less is free than must be.
     pub(super) fn lacks_room(&self) -> bool {
         disk(&self.inner.dir).is_some_and(|disk| disk.free < self.floor(disk))
+    }
+
+    /// Whether clustering a partition leaves room for senders: until its file goes, its spans take as much again in another,
+    /// and as much in that one's log.
+    ///
+    /// Below the floor it may come for that long: where retention keeps the disk at its floor, there is never more room than
+    /// one file gives, and nothing would be clustered.
+    pub(super) fn has_room_to_cluster(&self, partition: &Partition) -> bool {
+        let needed = super::retain::size_of(&partition.file).saturating_mul(2);
+        disk(&self.inner.dir)
+            .is_none_or(|disk| disk.free >= needed.saturating_add(self.floor(disk) / REFUSED_BELOW))
     }
 
     /// Before a write: begins to make room where there is little, and refuses where there is next to none.

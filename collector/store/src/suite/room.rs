@@ -209,3 +209,31 @@ async fn a_forecast_says_what_is_reached_first() {
         "nothing came for a day"
     );
 }
+
+#[tokio::test]
+async fn nothing_is_clustered_where_it_would_fill_the_disk() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let options = Options {
+        partition_spans: 1_000,
+        min_free_bytes: Some(64 << 10),
+        ..small()
+    };
+    let store = open(disk.0.path(), &options).await;
+    for n in 0..25 {
+        write(&store, n).await.unwrap();
+    }
+    let last = store.last_block();
+    store.history().save_flow(&[], b"", last).await.unwrap();
+    let before = store.stats();
+    disk.fill(1 << 20);
+    assert_eq!(store.cluster_next().await.unwrap(), None);
+    assert_eq!(store.stats().partitions, before.partitions);
+    disk.make_room();
+    let clustered = store.cluster_next().await.unwrap();
+    assert_eq!(clustered.map(|clustered| clustered.spans), Some(1_000));
+    for n in 0..25 {
+        assert!(is_whole(&store, n).await, "trace {n}");
+    }
+}
