@@ -109,7 +109,8 @@ impl Store {
     /// retention removes at once.
     ///
     /// # Errors
-    /// The directory cannot be written, another process has it, a file is from a newer version or damaged.
+    /// The directory cannot be written, another process has it, a file is from a newer version, or the catalog is damaged.
+    /// What retention cannot remove at once is logged, and is no error.
     pub async fn open(dir: &Path, options: Options, now: UnixNanos) -> Result<Self> {
         let lock = lock(dir)?;
         let mut catalog = Catalog::open(dir).await?;
@@ -122,8 +123,12 @@ impl Store {
         let mut newest_unseen = false;
         for listed in catalog.list().await? {
             let file = super::catalog::partition_file(dir, listed.id);
-            // A file is never empty from its beginning on: its first page is written with it.
-            let gone = file.metadata().map_or(true, |metadata| metadata.len() == 0);
+            // A file is never empty from its beginning on: its first page is written with it. One of which the disk does not
+            // tell its size is there, for all that is known.
+            let gone = match file.metadata() {
+                Ok(metadata) => metadata.len() == 0,
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            };
             if listed.retiring || gone {
                 if !listed.retiring {
                     tracing::error!(file = %file.display(), "a span file is missing or empty; its spans are lost");
@@ -192,7 +197,11 @@ impl Store {
                 options,
             }),
         };
-        store.retain(now).await?;
+        if let Err(error) = store.retain(now).await {
+            // A full disk, say: what is there can be read, and room is made when it can be.
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "retention failed at the start; it is tried again");
+        }
         store.seal_what_a_stop_left();
         Ok(store)
     }

@@ -348,3 +348,42 @@ async fn a_damaged_catalog_says_what_can_be_done() {
         assert_eq!(std::fs::read(&file).unwrap(), bytes, "it is left as it is");
     }
 }
+
+#[tokio::test]
+async fn a_file_whose_size_is_not_told_is_not_removed() {
+    let engine = filled().await;
+    let file = engine.dir.path().join("spans-000001.db");
+    let aside = engine.dir.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    // Asking for its size gives an error, and not that there is none.
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let error = Store::open(engine.dir.path(), options(), at(0))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("spans-000001.db"),
+        "{}",
+        error.chain()
+    );
+    assert!(file.is_symlink(), "it was removed");
+    std::fs::rename(&aside, &file).unwrap();
+    let (found, store) = read_everything(engine.dir.path()).await;
+    assert_eq!(found as u64, TRACES * 5);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_start_goes_on_where_retention_fails() {
+    let engine = filled().await;
+    engine
+        .change(
+            "history.db",
+            "INSERT INTO landmark (subject, at, kind, text) VALUES ('shop', 1, 'rebalance', ''); \
+             CREATE TRIGGER refuse BEFORE DELETE ON landmark BEGIN SELECT raise(ABORT, 'no'); END",
+        )
+        .await;
+    let (found, store) = read_everything(engine.dir.path()).await;
+    assert_eq!(found as u64, TRACES * 5);
+    store.retain(at(0)).await.unwrap_err();
+    store.close().await;
+}
