@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sqlx::{ConnectOptions, Connection};
+
 use super::sqlite::{Sqlite, checkpoint};
 use super::{Engine, facts, small};
 use crate::engine::{Inspection, Store};
@@ -460,4 +462,62 @@ async fn a_settled_partition_goes_with_its_time() {
     assert_eq!(retired.partitions, 1);
     assert_eq!(all(&store, 0..100).await.len(), 0);
     assert_eq!(all(&store, 100..300).await.len(), 200);
+}
+
+/// The niceness of the threads of all connections of this process.
+#[cfg(target_os = "linux")]
+fn niceness_of_connections() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let stats = threads.filter_map(|thread| {
+        // One that ended meanwhile has none.
+        let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(')')?;
+        // The 19th field, of which the second ended just now.
+        let nice = rest.split_whitespace().nth(16)?.parse().ok()?;
+        name.contains("sqlx").then_some(nice)
+    });
+    stats.collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn connections_that_cluster_give_way_and_serve_nobody_else() {
+    /// That of no other test.
+    const NICE: i32 = 13;
+    let count = || {
+        let all = niceness_of_connections().into_iter();
+        all.filter(|nice| *nice == NICE).count()
+    };
+    let until = async |wanted: usize| {
+        let begun = std::time::Instant::now();
+        while count() != wanted {
+            assert!(begun.elapsed() < Duration::from_secs(8), "{}", count());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let engine = Sqlite::new(Options {
+        background_nice: NICE,
+        ..options()
+    });
+    let (store, before) = filled(&engine).await;
+    checkpoint(&store).await;
+    store.cluster_next().await.unwrap().unwrap();
+    until(0).await;
+    // The next one waits for the file that it writes to, with what it reads open.
+    let settled = engine.dir.path().join("spans-000005.db");
+    let mut holds = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(settled)
+        .connect()
+        .await
+        .unwrap();
+    let held = holds.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let clustering = tokio::spawn({
+        let store = store.clone();
+        async move { store.cluster_next().await }
+    });
+    until(2).await;
+    held.rollback().await.unwrap();
+    clustering.await.unwrap().unwrap().unwrap();
+    assert_eq!(all(&store, 0..400).await, before);
+    until(0).await;
 }
