@@ -1,4 +1,4 @@
-//! The store on a disk that fails: power cuts, torn writes, errors. Tests and nothing else.
+//! The store on a disk that fails: power cuts, torn writes, errors, places that cannot be read. Tests and nothing else.
 //!
 //! A package of its own: the file system between is SQLite's default one for the whole process, and what these tests
 //! need is built in a fraction of the time that the integration binary takes.
