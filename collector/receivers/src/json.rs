@@ -26,8 +26,40 @@ use serde_json::value::RawValue;
 
 use crate::ingest::Failure;
 
-/// Base64 of either alphabet grows by a third and escapes may double text: what is longer than this cannot fit.
-const MAX_SPAN_TEXT: usize = 4 * MAX_SPAN_BYTES;
+/// Whether a message may fit in so many bytes once it is encoded: asked before it is read, since an attribute of three
+/// letters takes a hundred and fifty bytes then.
+fn may_fit(message: &RawValue, most: usize) -> bool {
+    let text = message.get();
+    // Base64 of either alphabet grows by a third and escapes may double text. Each object takes two bytes at least, and three
+    // as text with what parts it from the next.
+    text.len() <= 4 * most && (text.len() / 3 <= most / 2 || objects(text) <= most / 2)
+}
+
+/// Objects in a JSON text, its own included.
+fn objects(text: &str) -> usize {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Texts from this length on have their objects counted, and asked memory for, before they are read.
+const LONG_TEXT: usize = 64 << 10;
+
+/// What the objects of a message take while it is read, where they are many.
+fn while_read(message: &RawValue) -> usize {
+    match message.get() {
+        text if text.len() < LONG_TEXT => 0,
+        text => objects(text) * size_of::<KeyValueJson>(),
+    }
+}
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,12 +130,15 @@ pub(crate) fn batch(
                 };
                 match index {
                     Err(reason) => builder.reject(reason)?,
-                    Ok(_) if span.get().len() > MAX_SPAN_TEXT => builder.reject(SPAN_TOO_LARGE)?,
-                    Ok(index) => match parse::<SpanJson>(span) {
-                        Ok(json) => builder
-                            .push_span(index, trace::Span::from(json).encode_to_vec().into())?,
-                        Err(_) => builder.reject(MALFORMED_SPAN)?,
-                    },
+                    Ok(_) if !may_fit(span, MAX_SPAN_BYTES) => builder.reject(SPAN_TOO_LARGE)?,
+                    Ok(index) => {
+                        take(while_read(span))?;
+                        match parse::<SpanJson>(span) {
+                            Ok(json) => builder
+                                .push_span(index, trace::Span::from(json).encode_to_vec().into())?,
+                            Err(_) => builder.reject(MALFORMED_SPAN)?,
+                        }
+                    }
                 }
                 builder.grown().map_or(Ok(()), &mut take)
             })
@@ -121,7 +156,7 @@ pub(crate) fn batch(
 fn head<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<Option<T>>, Failure> {
     match raw {
         None => Ok(Some(None)),
-        Some(raw) if raw.get().len() > 4 * MAX_ORIGIN_BYTES => Ok(None),
+        Some(raw) if !may_fit(raw, MAX_ORIGIN_BYTES) => Ok(None),
         Some(raw) => Ok(Some(Some(parse(raw)?))),
     }
 }
@@ -657,7 +692,7 @@ mod tests {
     use highwater_model::normalise::Rules;
     use proptest::prelude::*;
 
-    use super::{Decoder, batch, count_log_records, count_metric_points};
+    use super::{Decoder, batch, count_log_records, count_metric_points, objects};
     use crate::ingest::Failure;
 
     const SAMPLE: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},
@@ -686,6 +721,30 @@ mod tests {
         let held = batch.spans.len() * size_of_val(&batch.spans[0]) + batch.bytes();
         assert!(asked.iter().sum::<usize>() >= held);
         assert!(asked.len() > 5, "{asked:?}");
+    }
+
+    #[test]
+    fn a_span_of_nothing_but_attributes_is_asked_memory_for_or_rejected_before_it_is_read() {
+        let with = |attributes: usize| {
+            let empty = vec!["{}"; attributes].join(",");
+            let text = SAMPLE.replace(r#""attributes":["#, &format!(r#""attributes":[{empty},"#));
+            let mut asked = 0;
+            let (batch, rejected) = batch(text.as_bytes(), &mut decoder(), |more| {
+                asked += more;
+                Ok(())
+            })
+            .unwrap();
+            (batch.spans.len(), rejected.count, asked)
+        };
+        assert_eq!((with(10).0, with(10).1), (1, 0));
+        let (taken, rejected, asked) = with(100_000);
+        assert_eq!((taken, rejected), (1, 0));
+        assert!(asked > 100_000 * 100, "{asked}");
+        let (taken, rejected, asked) = with(3_000_000);
+        assert_eq!((taken, rejected), (0, 1));
+        assert!(asked < 100_000, "{asked}");
+        // Braces within texts are none.
+        assert_eq!(objects(r#"{"a":"{\"{","b":[{},{"c\\":{}}]}"#), 4);
     }
 
     #[test]
