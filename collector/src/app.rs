@@ -100,6 +100,7 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
     let dead_letters = Arc::new(DeadLetters::new(dead_letter_config(&settings)));
 
     let shutdown = CancellationToken::new();
+    let connections = files::connections_within_limit(settings.receiver.max_connections);
     let (sender, writer) = highwater_pipeline::pipeline(settings.receiver.queue_spans);
     let stats = Arc::clone(sender.stats());
     let committer = Committer {
@@ -117,7 +118,7 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
     let receiver = Arc::new(ReceiverContext::new(
         sender,
         rules,
-        receiver_options(&settings),
+        receiver_options(&settings, connections.otlp),
     ));
     let counters = Arc::clone(receiver.counters());
     let in_flight = receiver.in_flight();
@@ -186,11 +187,13 @@ async fn serve(settings: Settings, pages: Handle) -> Result<()> {
         }
     });
     tasks.spawn({
-        let serving = pages.spawn(highwater_api::serve(dashboard, state, stop()));
-        async move {
-            let ended = serving.await.context("the dashboard panicked")?;
-            ended.context("the dashboard ended")
-        }
+        let serving = pages.spawn(highwater_api::serve(
+            dashboard,
+            state,
+            connections.pages,
+            stop(),
+        ));
+        async move { serving.await.context("the dashboard panicked") }
     });
     tasks.spawn(keep::checkpoints(
         store.clone(),
@@ -353,12 +356,12 @@ fn rules(settings: &Settings) -> Rules {
     rules
 }
 
-fn receiver_options(settings: &Settings) -> highwater_receivers::Options {
+fn receiver_options(settings: &Settings, connections: usize) -> highwater_receivers::Options {
     let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     highwater_receivers::Options {
         max_request_bytes: bytes(settings.receiver.max_request),
         max_in_flight_bytes: bytes(settings.receiver.max_in_flight),
-        max_connections: files::connections_within_limit(settings.receiver.max_connections),
+        max_connections: connections,
         auth_token: settings.auth_token.clone(),
         cors_origins: settings.receiver.cors_origins.clone(),
         ..highwater_receivers::Options::default()

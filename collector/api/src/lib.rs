@@ -179,18 +179,15 @@ impl ApiState {
     }
 }
 
-/// Serves everything on `listener` until `stop`; event streams end then, other answers are finished.
-///
-/// # Errors
-/// When the listener fails.
+/// Serves everything on `listener` until `stop`; event streams end then, other answers are finished. At most so many
+/// `connections` are open at once.
 pub async fn serve(
     listener: tokio::net::TcpListener,
     state: ApiState,
+    connections: usize,
     stop: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(state))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+) {
+    highwater_receivers::serve_pages(listener, router(state), connections, stop).await;
 }
 
 /// Everything on `--listen`.

@@ -31,9 +31,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::admission::{Length, read_body, same_secret};
 use crate::compression::{Compression, HTTP_ENCODINGS};
 use crate::ingest::{Accepted, Encoding, Failure, RETRY_AFTER_SECONDS, Received, Signal, ingest};
-use crate::serve::{Speaks, sender, serve};
+use crate::serve::{Limits, Speaks, sender, serve};
 use crate::status::{Code, to_json, to_protobuf};
-use crate::{ReceiverContext, ServeError};
+use crate::{Counters, Options, ReceiverContext, ServeError};
 
 /// Serves OTLP over HTTP on `listener` until `shutdown` is cancelled, then answers what has begun and returns.
 ///
@@ -45,7 +45,33 @@ pub async fn serve_http(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let (limits, counters) = (context.limits(), Arc::clone(context.counters()));
-    let router = router(context)?;
+    serve_within(listener, router(context)?, limits, counters, shutdown).await;
+    Ok(())
+}
+
+/// Serves pages on `listener`, as an OTLP port is served: a connection has its time to ask for something, and a port that is
+/// full is shared by address. At most `connections` are open at once. After `shutdown` answers what has begun and returns.
+pub async fn serve_pages(
+    listener: TcpListener,
+    pages: Router,
+    connections: usize,
+    shutdown: CancellationToken,
+) {
+    let limits = Limits {
+        head: Options::default().head_timeout,
+        connections,
+    };
+    // Senders that are turned away are counted; of readers nobody asks.
+    serve_within(listener, pages, limits, Arc::default(), shutdown).await;
+}
+
+async fn serve_within(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+) {
     let answer = move |request: Request<Incoming>| {
         let router = router.clone();
         async move {
@@ -56,7 +82,6 @@ pub async fn serve_http(
         }
     };
     serve(listener, Speaks::Http, limits, counters, shutdown, answer).await;
-    Ok(())
 }
 
 fn router(context: Arc<ReceiverContext>) -> Result<Router, ServeError> {

@@ -30,7 +30,7 @@ use highwater_pipeline::Sender;
 
 pub use crate::counters::{Counters, CountersSnapshot};
 pub use crate::grpc::serve_grpc;
-pub use crate::http::serve_http;
+pub use crate::http::{serve_http, serve_pages};
 
 /// How requests are admitted.
 #[derive(Clone)]
