@@ -1,6 +1,7 @@
 //! OTLP receivers: gRPC and HTTP in, span batches out.
 //!
-//! Owns: the two protocols, admission (size, memory, token), decompression and decoding, and what a sender is told.
+//! Owns: the two protocols, admission (size, memory, token), decompression and decoding, what a sender is told, and how the
+//! connections of a port are served, the dashboard's too.
 //! Refuses to know: the store, the flow, what a span means.
 //!
 //! - An acknowledged span is committed: a request is answered after the pipeline's acknowledgement.
