@@ -318,7 +318,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::sync::Arc;
-
     use std::time::Duration;
 
     use highwater_model::{Batch, BatchSpan};

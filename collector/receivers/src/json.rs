@@ -26,13 +26,23 @@ use serde_json::value::RawValue;
 
 use crate::ingest::Failure;
 
-/// Whether a message may fit in so many bytes once it is encoded: asked before it is read, since an attribute of three
-/// letters takes a hundred and fifty bytes then.
-fn may_fit(message: &RawValue, most: usize) -> bool {
+/// Texts from this length on have their objects counted before they are read: an attribute of three letters takes a hundred
+/// and fifty bytes then.
+const LONG_TEXT: usize = 64 << 10;
+
+/// What the objects of a message take while it is read, where they are many; `None` where it cannot fit in `most` bytes once it
+/// is encoded.
+fn weigh(message: &RawValue, most: usize) -> Option<usize> {
     let text = message.get();
-    // Base64 of either alphabet grows by a third and escapes may double text. Each object takes two bytes at least, and three
-    // as text with what parts it from the next.
-    text.len() <= 4 * most && (text.len() / 3 <= most / 2 || objects(text) <= most / 2)
+    // Base64 of either alphabet grows by a third and escapes may double text; an object is encoded in two bytes at least.
+    if text.len() > 4 * most {
+        return None;
+    }
+    let objects = match text.len() {
+        ..LONG_TEXT => 0,
+        _ => objects(text),
+    };
+    (objects <= most / 2).then_some(objects * size_of::<KeyValueJson>())
 }
 
 /// Objects in a JSON text, its own included.
@@ -48,17 +58,6 @@ fn objects(text: &str) -> usize {
         }
     }
     count
-}
-
-/// Texts from this length on have their objects counted, and asked memory for, before they are read.
-const LONG_TEXT: usize = 64 << 10;
-
-/// What the objects of a message take while it is read, where they are many.
-fn while_read(message: &RawValue) -> usize {
-    match message.get() {
-        text if text.len() < LONG_TEXT => 0,
-        text => objects(text) * size_of::<KeyValueJson>(),
-    }
 }
 
 #[derive(serde::Deserialize)]
@@ -101,7 +100,7 @@ pub(crate) fn batch(
     let request: Request<'_> = parse_body(body)?;
     for_each(request.resource_spans, |resource_spans| {
         let of_resource: ResourceSpans<'_> = parse(resource_spans)?;
-        let resource = head::<ResourceJson>(of_resource.resource)?
+        let resource = head::<ResourceJson>(of_resource.resource, &mut take)?
             .map(|head| head.map(|json| Resource::from(json).encode_to_vec()));
         let mut resource_head = resource.as_ref().map(|resource| {
             ResourceHead::new(
@@ -111,7 +110,7 @@ pub(crate) fn batch(
         });
         for_each(of_resource.scope_spans, |scope_spans| {
             let of_scope: ScopeSpans<'_> = parse(scope_spans)?;
-            let scope = head::<ScopeJson>(of_scope.scope)?.map(|head| {
+            let scope = head::<ScopeJson>(of_scope.scope, &mut take)?.map(|head| {
                 head.map(|json| common::InstrumentationScope::from(json).encode_to_vec())
             });
             let mut origin = None;
@@ -128,11 +127,11 @@ pub(crate) fn batch(
                         _ => Err(ORIGIN_TOO_LARGE),
                     }),
                 };
-                match index {
-                    Err(reason) => builder.reject(reason)?,
-                    Ok(_) if !may_fit(span, MAX_SPAN_BYTES) => builder.reject(SPAN_TOO_LARGE)?,
-                    Ok(index) => {
-                        take(while_read(span))?;
+                match (index, weigh(span, MAX_SPAN_BYTES)) {
+                    (Err(reason), _) => builder.reject(reason)?,
+                    (Ok(_), None) => builder.reject(SPAN_TOO_LARGE)?,
+                    (Ok(index), Some(weight)) => {
+                        take(weight)?;
                         match parse::<SpanJson>(span) {
                             Ok(json) => builder
                                 .push_span(index, trace::Span::from(json).encode_to_vec().into())?,
@@ -153,12 +152,18 @@ pub(crate) fn batch(
     clippy::option_option,
     reason = "absent and too long are different answers"
 )]
-fn head<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<Option<T>>, Failure> {
-    match raw {
-        None => Ok(Some(None)),
-        Some(raw) if !may_fit(raw, MAX_ORIGIN_BYTES) => Ok(None),
-        Some(raw) => Ok(Some(Some(parse(raw)?))),
-    }
+fn head<'a, T: Deserialize<'a>>(
+    raw: Option<&'a RawValue>,
+    take: &mut impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<Option<Option<T>>, Failure> {
+    let Some(raw) = raw else {
+        return Ok(Some(None));
+    };
+    let Some(weight) = weigh(raw, MAX_ORIGIN_BYTES) else {
+        return Ok(None);
+    };
+    take(weight)?;
+    Ok(Some(Some(parse(raw)?)))
 }
 
 /// Parses a message. Only objects are: serde would take an array for a struct, field by field.

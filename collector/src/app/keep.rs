@@ -271,7 +271,8 @@ const LEAP: Duration = Duration::from_secs(3_600);
 /// So long it must stay there to be believed.
 const LEAP_LASTS: Duration = Duration::from_secs(600);
 
-/// The wall clock, for what is deleted by it: where it is set ahead for a minute, nothing grows old meanwhile.
+/// The wall clock, for what is deleted by it: where it is set ahead for a minute, nothing grows old meanwhile. The flow judges
+/// the instants of its blocks in the same way by themselves, since a replay brings those of another day.
 struct Steady {
     wall: UnixNanos,
     at: Instant,

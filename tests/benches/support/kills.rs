@@ -104,6 +104,7 @@ pub(crate) async fn run(kills: &Kills) -> Result<u64> {
     let all = lock(&acknowledged).clone();
     let step = all.len().div_ceil(LOOKED_AT_LAST).max(1);
     let last: Vec<u64> = all.into_iter().step_by(step).collect();
+    println!("a last look at {} requests out of all", last.len());
     looked_at += last.len() as u64 * PER_REQUEST;
     lost += missing(&highwater, &last).await?;
     let (code, output) = highwater.interrupt().await?;

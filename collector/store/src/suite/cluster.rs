@@ -492,6 +492,7 @@ async fn connections_that_cluster_give_way_and_serve_nobody_else() {
         let begun = std::time::Instant::now();
         while count() != wanted {
             assert!(begun.elapsed() < Duration::from_secs(8), "{}", count());
+            // Nothing tells that a connection's thread has begun or ended: it is looked for.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

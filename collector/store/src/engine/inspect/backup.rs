@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 
 use sqlx::Connection;
 
-use super::{CATALOG, Finding, HISTORY, Inspection, Listing, name};
+use super::{CATALOG, Finding, HISTORY, Inspection, Listing};
 use crate::engine::catalog::{Listed, partition_file};
 use crate::engine::retain::files;
 use crate::engine::sqlite::{self, Migrations, int};
-use crate::error::{Result, StoreError, chain};
+use crate::error::{Result, StoreError};
 
 /// A copy that is whole, but for what is damaged.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -101,7 +101,9 @@ impl<'a> Copying<'a> {
         };
         match copy(&from, &target, sqlite::HISTORY).await {
             Err(error) if error.is_damage() => {
-                self.as_it_is(&from, &target, sqlite::HISTORY, &error).await;
+                let finding = Finding::of_file(&from, &error);
+                self.as_it_is(&from, &target, sqlite::HISTORY, finding)
+                    .await;
             }
             copied => copied?,
         }
@@ -135,13 +137,10 @@ impl<'a> Copying<'a> {
         );
         if let Err(error) = copy(&from, &target, sqlite::PARTITION).await {
             remove(&target);
-            if !self.from.still_has(listed).await? {
+            let Some(finding) = self.from.unread(listed, error).await? else {
                 return Ok(false);
-            }
-            if from.is_file() && !error.is_damage() {
-                return Err(error);
-            }
-            let there = self.as_it_is(&from, &target, sqlite::PARTITION, &error);
+            };
+            let there = self.as_it_is(&from, &target, sqlite::PARTITION, finding);
             if !there.await {
                 return Ok(true);
             }
@@ -156,22 +155,18 @@ impl<'a> Copying<'a> {
         from: &Path,
         to: &Path,
         migrations: Migrations,
-        error: &StoreError,
+        finding: Finding,
     ) -> bool {
         remove(to);
         let copied = copy_bytes(from, to, migrations).await;
         let what = match &copied {
-            Ok(()) => format!("copied as it is, since it is damaged: {}", chain(error)),
+            Ok(()) => format!("copied as it is, since it is damaged: {}", finding.what),
             Err(cause) => {
                 remove(to);
-                format!("left out: {}: {cause}", chain(error))
+                format!("left out: {}: {cause}", finding.what)
             }
         };
-        self.findings.push(Finding {
-            file: name(from),
-            block: None,
-            what,
-        });
+        self.findings.push(Finding { what, ..finding });
         copied.is_ok()
     }
 

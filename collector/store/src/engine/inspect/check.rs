@@ -39,6 +39,17 @@ pub struct Finding {
     pub what: String,
 }
 
+impl Finding {
+    /// Of a file as a whole.
+    pub(super) fn of_file(file: &Path, error: &StoreError) -> Self {
+        Self {
+            file: name(file),
+            block: None,
+            what: chain(error),
+        }
+    }
+}
+
 /// What a check saw.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Checked {

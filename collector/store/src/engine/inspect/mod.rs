@@ -16,7 +16,7 @@ use sqlx::{Connection, Row};
 
 use super::catalog::{Listed, partition_file};
 use super::sqlite::{self, int, unsigned};
-use crate::error::{Result, StoreError, chain};
+use crate::error::{Result, StoreError};
 
 pub use backup::BackedUp;
 pub use check::{Checked, Finding};
@@ -96,11 +96,7 @@ impl Inspection {
         if file.is_file() && !error.is_damage() {
             return Err(error);
         }
-        Ok(Some(Finding {
-            file: name(&file),
-            block: None,
-            what: chain(&error),
-        }))
+        Ok(Some(Finding::of_file(&file, &error)))
     }
 
     /// The last block that the flow's checkpoint has in it; 0 when there is none.
