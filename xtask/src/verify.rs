@@ -9,7 +9,7 @@ use crate::demo::{self, binary};
 use crate::fuzz;
 use crate::release;
 use crate::setup;
-use crate::step::{cargo, root, run, step, target};
+use crate::step::{cargo, is_there, root, run, step, target};
 
 const DASHBOARD: &str = "highwater-dashboard";
 const TESTS: &str = "highwater-tests";
@@ -62,6 +62,11 @@ pub(crate) fn check() -> Result<()> {
     })
 }
 
+/// Ends a test program that does not end by itself, the longest of which takes four minutes: its output then says which
+/// test it was, where a CI that runs out of time says nothing. In the foreground, so that Ctrl-C reaches the tests.
+const TIME_LIMIT: &str = "target.'cfg(unix)'.runner = \
+    ['timeout', '--verbose', '--foreground', '--kill-after=30', '20m']";
+
 /// Every test there is. `arguments` go to the test programs.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::kafka_jars()?;
@@ -70,7 +75,11 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     // The tests look at what is released; a developer's quick build will do as well.
     dashboard::build_if_stale()?;
     demo::build()?;
+    let bounded = is_there("timeout", "--version");
     let with_programs = |mut command: std::process::Command| {
+        if bounded {
+            command.args(["--config", TIME_LIMIT]);
+        }
         command
             .env("HIGHWATER_BIN", binary("highwater"))
             .env("SHOP_BIN", binary("shop"))

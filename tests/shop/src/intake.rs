@@ -1,8 +1,8 @@
 //! A member of a consumer group: polls, obeys its service's dial, and commits what was handled.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +13,7 @@ use rdkafka::consumer::{
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{ClientConfig, ClientContext};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -125,9 +125,48 @@ impl ConsumerContext for Callbacks {
 /// A member of a consumer group.
 pub(crate) struct Member {
     consumer: Arc<StreamConsumer<Callbacks>>,
+    /// Behind the consumer: fields are dropped in their order.
+    leave: Leave,
     dial: watch::Receiver<Mode>,
     stop: CancellationToken,
     name: String,
+}
+
+/// How long a member may take to leave its group: a broker that is away is given up after the session's timeout.
+const LEAVING: Duration = Duration::from_secs(15);
+
+/// A thread that lets a consumer leave its group once nobody else has it.
+///
+/// Leaving waits for the broker, and librdkafka waits for ever when a consumer that takes partitions over one by one is
+/// given some while it closes (its issue 4527), as after a broker's restart. The end of a runtime waits for its
+/// threads, those for work that blocks too: so this is a thread that nobody has to wait for.
+struct Leave {
+    /// Dropped, it is the sign.
+    sign: mpsc::Sender<()>,
+    left: oneshot::Receiver<()>,
+}
+
+impl Leave {
+    fn prepare(name: &str, consumer: Arc<StreamConsumer<Callbacks>>) -> Result<Leave> {
+        let (sign, signed) = mpsc::channel();
+        let (leaves, left) = oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("leave-{name}"))
+            .spawn(move || {
+                // An error means that the sender is gone, which is what is waited for.
+                let _ = signed.recv();
+                drop(consumer);
+                let _ = leaves.send(());
+            })
+            .with_context(|| format!("cannot start a thread for {name}"))?;
+        Ok(Leave { sign, left })
+    }
+
+    /// Leaves now, if the caller's was the last hold of the consumer beside this one; says whether it did in time.
+    async fn now(self) -> bool {
+        drop(self.sign);
+        tokio::time::timeout(LEAVING, self.left).await.is_ok()
+    }
 }
 
 /// Counts the partitions that a member has.
@@ -178,8 +217,10 @@ impl Member {
         consumer
             .subscribe(&topics)
             .with_context(|| format!("{name} cannot subscribe to {topics:?}"))?;
+        let consumer = Arc::new(consumer);
         Ok(Member {
-            consumer: Arc::new(consumer),
+            leave: Leave::prepare(&name, Arc::clone(&consumer))?,
+            consumer,
             dial,
             stop,
             name,
@@ -242,10 +283,9 @@ impl Member {
             asked = self.stop.is_cancelled();
         }
         self.commit();
-        // Leaving the group waits for the broker.
-        let consumer = self.consumer;
-        if let Err(error) = tokio::task::spawn_blocking(move || drop(consumer)).await {
-            tracing::warn!(%error, "leaving a group panicked");
+        drop(self.consumer);
+        if !self.leave.now().await {
+            tracing::warn!(member = self.name, "did not leave its group in time");
         }
     }
 
