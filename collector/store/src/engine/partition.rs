@@ -25,8 +25,8 @@ use crate::error::{Result, StoreError};
 /// Blocks read at once when the open segment's index is rebuilt.
 const REBUILD_CHUNK: i64 = 16;
 
-/// Buckets of an index, of some 3 KB, that are written by one statement: each statement is a way to the connection's
-/// thread and back, and four hundred spans fill a bucket.
+/// Buckets of an index, of some 800 bytes, that are written by one statement: each statement is a way to the
+/// connection's thread and back, and a hundred spans fill a bucket.
 const BUCKETS_AT_ONCE: usize = 64;
 
 /// What an index finds blocks by.
