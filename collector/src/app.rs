@@ -5,6 +5,7 @@ mod commit;
 mod files;
 mod keep;
 mod landmarks;
+mod threads;
 mod watch;
 
 use std::net::SocketAddr;
@@ -35,8 +36,6 @@ use watch::Watch;
 
 /// Aggregates and lag history outlive spans.
 const HISTORY_RETENTION: Duration = Duration::from_secs(90 * 86_400);
-/// How much ingest gives way to the answers of pages, where both want a core: as `nice` has it.
-const INGEST_NICE: i32 = 5;
 /// What is under way when Ctrl-C comes has this long.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -50,23 +49,7 @@ pub(crate) fn now() -> UnixNanos {
 
 /// Runs until Ctrl-C or a termination signal, then drains.
 pub(crate) fn run(settings: Settings) -> Result<()> {
-    let nice = rustix::process::getpriority_process(None).unwrap_or(0);
-    let runtime = |name: &str, gives_way: i32| {
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name(name)
-            .on_thread_start(move || {
-                // Of this thread only, as Linux has it; where it is refused, answers come a little later. Set, not added:
-                // a thread begins with what the one has that starts it.
-                let _ = rustix::process::setpriority_process(None, nice + gives_way);
-            })
-            .build()
-            .context("cannot start threads")
-    };
-    // Pages have threads of their own: on shared ones each step of an answer would wait behind requests being decoded
-    // and commits being counted, some milliseconds each. And ingest gives way to them: senders wait for an answer
-    // anyway, and a person should not.
-    let (ingest, pages) = (runtime("ingest", INGEST_NICE)?, runtime("pages", 0)?);
+    let (ingest, pages) = threads::start()?;
     ingest.block_on(serve(settings, pages.handle().clone()))
 }
 

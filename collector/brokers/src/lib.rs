@@ -9,7 +9,7 @@
 //! - What could not be read carries the reason; it is never 0 and never left out in silence.
 //! - A group's committed offsets are read before its partitions' ends.
 //! - Nothing is written to a broker: no commits, no group is joined, no topic is made by asking for it.
-//! - All `unsafe` of the project is in `kafka::ffi`.
+//! - All `unsafe` of this room is in `kafka::ffi`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests panic on surprise"))]
 
 pub mod kafka;

@@ -1,4 +1,4 @@
-//! The one room with `unsafe`: librdkafka's admin calls that rust-rdkafka does not wrap.
+//! The one module with `unsafe`: librdkafka's admin calls that rust-rdkafka does not wrap.
 //!
 //! Everything that librdkafka hands out is held by [`Owned`], which destroys it once. Every call has a queue of its own,
 //! so that an answer which comes too late is thrown away by the library with that queue and can never be taken for
